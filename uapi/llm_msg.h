@@ -206,6 +206,7 @@ struct llm_welcome {
 	__u32 context_tokens;		/*  56 the model's context here */
 	__u32 vocab_size;		/*  60 */
 	char model[LLM_MAX_MODEL_LEN];	/*  64 name, terminated */
+	__u64 token_bytes;		/* 192 weight bytes read to decode one token alone; 0: unknown */
 };
 
 struct llm_refused {
@@ -222,7 +223,7 @@ _Static_assert(sizeof(struct llm_end) == 80 + LLM_MESSAGE_MAX, "END layout");
 _Static_assert(sizeof(struct llm_body) == 64, "body layout");
 _Static_assert(sizeof(struct llm_packet) == 24, "packet layout");
 _Static_assert(sizeof(struct llm_hello) == 56, "HELLO layout");
-_Static_assert(sizeof(struct llm_welcome) == 192, "WELCOME layout");
+_Static_assert(sizeof(struct llm_welcome) == 200, "WELCOME layout");
 _Static_assert(sizeof(struct llm_refused) == 280, "REFUSED layout");
 /* The largest END + TOKENS + LOGPROBS of one request in one step. */
 _Static_assert(sizeof(struct llm_record) * 3 + sizeof(struct llm_end) + sizeof(struct llm_tokens) +
