@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: (GPL-2.0 WITH Linux-syscall-note) OR MIT */
 /*
- * llm_ring.h: how user space writes and reads the ring of llm.h: the only place where its fences stand.
+ * llm_ring.h: how user space writes and reads the ring of llm.h: the only place of its fences.
  *
- * libllm is the consumer, llmd the producer, on both doors; the kernel includes none of this. The fences
- * carry the pair numbers R1..R4 of llm.h; both sides of each pair are below, so that they can be read
- * together. One thread at a time per side. What the caller keeps for itself: mapping the pages, waking
- * the other side (the functions only say when), and the payloads, which are as hostile as their writer.
+ * libllm is the consumer, llmd the producer, on both doors; the kernel includes none of this. The
+ * fences carry the pair numbers R1..R4 of llm.h; both sides of each pair stand below, so that they
+ * can be read together. One thread at a time per side. What the caller keeps for itself: mapping
+ * the pages, waking the other side (the functions only say when), and the payloads, which are as
+ * hostile as their writer.
  *
- *	producer						consumer
- *	  llm_ring_reserve(), write, llm_ring_commit() ...	  llm_ring_peek(), llm_ring_take() ...
- *	  llm_ring_publish(): true: kick it			  llm_ring_give(): true: tell it ROOM
- *	  no room: llm_ring_stall(): true: sleep until ROOM	  empty: llm_ring_wait(): true: sleep until kicked
- *	  running again: llm_ring_unstall()			  records again: llm_ring_woke()
+ *	producer			     consumer
+ *	reserve, write, commit, ...	     peek, take, ...
+ *	publish: true: kick it		     give: true: tell it ROOM
+ *	no room: stall: 1: sleep until ROOM  no record: wait: true: sleep until kicked
+ *	room again: unstall		     records again: woke
  *
- * Neither `stalled` nor `waiting` needs to be exact: a flag left standing costs messages, never progress.
- *
- * Error of all: -EPROTO: the other side's page says something impossible; the ring is dead for good.
+ * Neither `stalled` nor `waiting` needs to be exact: a flag left standing costs messages, never
+ * progress. Of all functions -EPROTO means: the other side's page says something impossible; the
+ * ring is dead for good.
  */
 #ifndef _UAPI_LLM_RING_H
 #define _UAPI_LLM_RING_H
@@ -32,16 +33,16 @@ struct llm_ring {
 	struct llm_ring_producer *p; /* P page; read-only to the consumer */
 	struct llm_ring_consumer *c; /* C page; read-only to the producer */
 	unsigned char *data;	     /* D, mapped twice in a row: 2 * map_bytes */
-	__u64 pos;		     /* own: producer: end of what is written; consumer: end of what is taken; bytes */
-	__u64 stored;		     /* own position as the other side can see it: P or C; bytes, <= pos */
-	__u64 seen;		     /* the other side's position, last believed; bytes */
+	__u64 pos;		     /* own: end of what is written, or taken; bytes */
+	__u64 stored;		     /* own as the other side sees it: P or C; bytes, <= pos */
+	__u64 seen;		     /* the other side's, last believed; bytes */
 	__u32 capacity;		     /* bytes, a power of two */
 	__u32 mask;		     /* map_bytes - 1 */
 };
 
 /*
- * The full fence of R3 and R4. ThreadSanitizer knows no fences (gcc refuses to compile one), but takes an
- * atomic read-modify-write for what it is on every machine it runs on: as strong.
+ * The full fence of R3 and R4. ThreadSanitizer knows no fences (gcc refuses to compile one), but
+ * takes an atomic read-modify-write for what it is on every machine it runs on: as strong.
  */
 static inline void llm_ring_fence(void)
 {
@@ -76,7 +77,8 @@ static inline int llm_ring_check_layout(const struct llm_ring_layout *l)
 {
 	__u32 want = l->capacity > l->page_bytes ? l->capacity : l->page_bytes;
 
-	if (l->page_bytes < 4096 || l->page_bytes > (1u << 20) || (l->page_bytes & (l->page_bytes - 1)))
+	if (l->page_bytes < 4096 || l->page_bytes > (1u << 20) ||
+	    (l->page_bytes & (l->page_bytes - 1)))
 		return -EINVAL;
 	if (l->capacity < LLM_ROOM || l->capacity > LLM_MAX_RING_BYTES)
 		return -EINVAL;
@@ -85,9 +87,10 @@ static inline int llm_ring_check_layout(const struct llm_ring_layout *l)
 	return 0;
 }
 
-/* A side's view of a fresh ring: both positions 0. The producer made the C page with `waiting` = 1. */
+/* A side's view of a fresh ring, positions 0. The producer made the C page with `waiting` = 1. */
 static inline int llm_ring_init(struct llm_ring *r, const struct llm_ring_layout *l,
-				struct llm_ring_producer *p, struct llm_ring_consumer *c, void *data)
+				struct llm_ring_producer *p, struct llm_ring_consumer *c,
+				void *data)
 {
 	int err = llm_ring_check_layout(l);
 
@@ -102,12 +105,12 @@ static inline int llm_ring_init(struct llm_ring *r, const struct llm_ring_layout
 	return 0;
 }
 
-/* ---- producer ------------------------------------------------------------------------------------ */
+/* ---- producer -------------------------------------------------------------------------- */
 
 /* Reads C; the room it leaves in bytes, or -EPROTO for a C above P or below the one seen before. */
 static inline int llm_ring_room(struct llm_ring *r)
 {
-	/* R2: pairs with the store-release in llm_ring_give(): its readers are done with what we overwrite. */
+	/* R2: pairs with the store-release in llm_ring_give(): records below C are read. */
 	__u64 c = __atomic_load_n(&r->c->pos, __ATOMIC_ACQUIRE);
 
 	if (c < r->seen || c > r->stored || c % 8)
@@ -117,9 +120,9 @@ static inline int llm_ring_room(struct llm_ring *r)
 }
 
 /*
- * Where a record of len bytes (header included, a multiple of 8) goes; *at is 8-byte aligned and len
- * bytes long. Nothing moves until llm_ring_commit(). 0, -ENOBUFS (llm_ring_stall() before sleeping for
- * room), -EINVAL for a len that no record can have, -EPROTO.
+ * Where a record of len bytes (header included, a multiple of 8) goes; *at is 8-byte aligned and
+ * len bytes long. Nothing moves until llm_ring_commit(). 0, -ENOBUFS (llm_ring_stall() before
+ * sleeping for room), -EINVAL for a len that no record can have, -EPROTO.
  */
 static inline int llm_ring_reserve(struct llm_ring *r, __u32 len, void **at)
 {
@@ -178,13 +181,13 @@ static inline void llm_ring_unstall(struct llm_ring *r)
 		__atomic_store_n(&r->p->stalled, 0, __ATOMIC_RELAXED);
 }
 
-/* ---- consumer ------------------------------------------------------------------------------------ */
+/* ---- consumer -------------------------------------------------------------------------- */
 
 /*
- * The next record not yet taken. 1: its header, copied and checked, in *head, and head->len - 24 bytes
- * of payload at *payload, readable until llm_ring_give() but still the producer's to scribble on: copy
- * before checking (llm_ring_copy()). 0: none. -EPROTO: P moved back or is further ahead of C than the
- * ring is long, or the record does not fit between here and P.
+ * The next record not yet taken. 1: its header, copied and checked, in *head, and head->len - 24
+ * bytes of payload at *payload, readable until llm_ring_give() but still the producer's to scribble
+ * on: copy before checking (llm_ring_copy()). 0: none. -EPROTO: P moved back or is further ahead of
+ * C than the ring is long, or the record does not fit between here and P.
  */
 static inline int llm_ring_peek(struct llm_ring *r, struct llm_record *head, const void **payload)
 {
@@ -231,8 +234,8 @@ static inline bool llm_ring_give(struct llm_ring *r)
 }
 
 /*
- * Before sleeping for want of records. True: none came, and the producer's next llm_ring_publish() will
- * kick; false: there is something to peek at after all.
+ * Before sleeping for want of records. True: none came, and the producer's next llm_ring_publish()
+ * will kick; false: there is something to peek at after all.
  */
 static inline bool llm_ring_wait(struct llm_ring *r)
 {

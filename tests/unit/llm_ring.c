@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The ring of uapi/llm_ring.h: records arrive whole and in order through a ring of two, sleepers on both
- * sides are always woken (R3, R4), and every lie of the other side's page is found.
+ * The ring of uapi/llm_ring.h: records arrive whole and in order through a ring of two, sleepers on
+ * both sides are always woken (R3, R4), and every lie of the other side's page is found.
+ *
  * Marks: san
  *
- * The stress is two threads with an eventfd each, as kick and as ROOM. Neither may be missed: a sleep
- * that lasts two seconds although the other side has long moved is a failure. Lockstep then aims at the
- * few nanoseconds of R3: the producer publishes at about the moment the consumer decides to sleep.
+ * The stress is two threads with an eventfd each, as kick and as ROOM. Neither may be missed: a
+ * sleep that lasts two seconds although the other side has long moved is a failure. Lockstep then
+ * aims at the few nanoseconds of R3: the producer publishes at about the moment the consumer
+ * decides to sleep.
  */
 #include <poll.h>
 #include <pthread.h>
@@ -47,7 +49,8 @@ static unsigned char *map_twice(size_t n)
 
 static struct pages *make(void)
 {
-	struct pages *s = aligned_alloc(LLM_CACHE_LINE, (sizeof(*s) / LLM_CACHE_LINE + 1) * LLM_CACHE_LINE);
+	struct pages *s =
+		aligned_alloc(LLM_CACHE_LINE, (sizeof(*s) / LLM_CACHE_LINE + 1) * LLM_CACHE_LINE);
 
 	memset(s, 0, sizeof(*s));
 	s->data = map_twice(CAPACITY);
