@@ -4,7 +4,7 @@
 #
 #   make                     build all that can be built into $(BUILD), one line a file
 #   make demo                set-up, build, model, one prompt
-#   make check [T=name]      set-up, build, every test (or the named one); check-fast leaves the slow ones out
+#   make check [T=name]      set-up, build, every test (or the named ones); check-fast leaves the slow ones out
 #   make install uninstall   with DESTDIR= and PREFIX=
 #   make clean               remove $(BUILD) and its sanitizer siblings
 #
@@ -112,7 +112,7 @@ endif
 
 # ---- targets -----------------------------------------------------------------------------------
 
-.PHONY: all programs tests skipped setup demo check check-fast check-run san install uninstall clean FORCE
+.PHONY: all programs tests skipped setup demo check check-fast san install uninstall clean FORCE
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .SECONDARY:
@@ -186,23 +186,19 @@ $(foreach t,$(test_progs),$(eval $(call test_rule,$t)))
 
 # ---- the two commands --------------------------------------------------------------------------
 
+# Set-up may install the very libraries that this file asks pkg-config for, so what follows it is a make of its own.
+parallel = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
+
 setup:
 	@tools/setup.sh
 
 demo: setup
-	@$(MAKE) --no-print-directory programs skipped
+	@$(MAKE) --no-print-directory $(parallel) programs skipped
 	@tools/fetch-model.sh
 	@$(O)/llm run -m $(MODEL) --raw -n 64 "The capital of France is"
 
-check: setup
-	@CHECK=all $(MAKE) --no-print-directory check-run
-check-fast: setup
-	@CHECK=fast $(MAKE) --no-print-directory check-run
-# After set-up, in a make of its own: the first one may have been read before the libraries were there.
-check-run: all
-	@tools/fetch-model.sh
-	@if [ -x tools/fetch-vocab.sh ]; then tools/fetch-vocab.sh; fi
-	@BUILD=$(O) MAKE="$(MAKE)" CC="$(CC)" T="$(T)" tests/run.sh
+check check-fast: setup
+	@BUILD=$(BUILD) CC=$(CC) tests/run.sh $(if $(filter check-fast,$@),--fast) $(patsubst %,'%',$(T))
 
 # What the tests marked `san` need, in an instrumented build (SAN=...); tests/run.sh asks for it.
 san_marked = $(shell grep -lE '^ \* Marks:.*\bsan\b' $(wildcard tests/unit/*.c tests/kernels/*.c tests/fuzz/*.c) /dev/null)
