@@ -2,12 +2,13 @@
 /*
  * engine: what runs a step. null (fake tokens, no model), cpu, later cuda, behind one small ops struct.
  *
- * submit/poll with a depth: a step is submitted, polled, then sampled. On the CPU the caller is worker 0 of
- * the team, so submit() does the work and poll() has nothing to wait for; depth is 1. A device engine
- * returns from submit() at once and has a depth above 1.
+ * submit/poll with a depth: a step is submitted, polled, then sampled. On the CPU the caller is worker
+ * 0 of the team, so submit() does the work and poll() has nothing to wait for; depth is 1. A device
+ * engine returns from submit() at once and has a depth above 1. One thread makes all the calls, and it
+ * is the one that called open(): it becomes worker 0.
  *
- * The batch is the plan of daemon/sched.h seen by the engine: rows of tokens, positions, page tables. It
- * must stay untouched from submit() until poll() has said 1.
+ * The batch is the plan of daemon/sched.h seen by the engine: rows of tokens, positions, page tables.
+ * It must stay untouched from submit() until poll() has said 1.
  */
 #ifndef DEVLLM_ENGINE_H
 #define DEVLLM_ENGINE_H
@@ -32,7 +33,7 @@ struct engine_kv_group {
 };
 
 struct engine_info {
-	char name[64];	      /* "cpu avx2, 2 threads" */
+	char name[64];	      /* "cpu avx2, 2 threads pinned" */
 	uint32_t n_vocab;
 	uint32_t n_context;   /* the model's trained context, tokens */
 	uint32_t depth;	      /* steps in flight */
@@ -44,14 +45,16 @@ struct engine_info {
 };
 
 struct engine_args {
-	const struct model *model;   /* NULL for the null engine */
+	const struct model *model;   /* read during open() only; NULL for the null engine */
 	uint32_t n_threads;	     /* 0: one per physical core allowed */
-	bool is_pinned;		     /* pin the team's threads */
-	const char *kernels;	     /* "auto", "ref", "avx2" */
+	bool is_pinned;		     /* pin the team's threads, where there is a CPU for each */
+	const char *kernels;	     /* "auto" (or NULL), "ref", "avx2" */
+	bool is_f32;		     /* widen every weight to f32 at load: a numeric reference */
 	uint32_t max_step_tokens;    /* largest batch, T */
 	uint32_t max_seqs;	     /* most sequences in a batch */
+	uint32_t max_logit_rows;     /* most rows with logits in a batch; 0: max_seqs */
 	uint32_t n_vocab, n_context; /* null engine only; 0: 49,152 and 8,192 */
-	uint32_t null_step_us;	     /* null engine only: time a step takes */
+	uint32_t null_step_us;	     /* null engine only: time a step takes, microseconds */
 };
 
 /* One sequence's slice of a step. */
@@ -60,12 +63,13 @@ struct engine_seq {
 	uint32_t n_tokens;
 	uint32_t pos0;		     /* absolute position of ids[0] = tokens already in the cache */
 	const uint32_t *pages[ENGINE_MAX_KV_GROUPS]; /* page ids, enough for pos0 + n_tokens */
-	bool needs_logits;	     /* logits of the last row */
-	/* sampling, read by sample() when needs_logits */
+	uint32_t n_logit_rows;	     /* logits of the last so many rows; 0: none, 1: to draw a token */
+	/* sampling from the last row, read by sample() when n_logit_rows > 0; params NULL: no draw */
 	const struct sampler_params *params;
 	uint32_t token_index;	     /* index of the drawn token in the request's output, from 0 */
 	uint32_t out_id;	     /* written by sample() */
-	const float *out_logits;     /* [V] of the last row, written by poll(); NULL on the null engine */
+	const float *out_logits;     /* [n_logit_rows][V], valid from poll() to the next submit();
+				      * NULL on the null engine */
 };
 
 struct engine_batch {
@@ -83,6 +87,11 @@ struct engine_ops {
 	void (*info)(const struct engine *e, struct engine_info *out);
 	/* The KV pool: n_pages[group]. Called once, before the first submit. */
 	int (*kv_create)(struct engine *e, const uint32_t *n_pages, struct error *err);
+	/*
+	 * 0; -EINVAL when the batch is not what was agreed at open(): counts above the maxima, an id
+	 * outside the vocabulary, a position outside context or pool, a page outside the pool. -EBUSY
+	 * when depth steps are in flight.
+	 */
 	int (*submit)(struct engine *e, struct engine_batch *b);
 	int (*poll)(struct engine *e, bool wait); /* 1 the oldest step is done, 0 not yet, -errno */
 	void (*sample)(struct engine *e, struct engine_batch *b);
