@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * engine: what runs a step. null (fake tokens, no model), cpu, later cuda, behind one small ops struct.
+ * engine: what runs a step. null (fake tokens, no model), cpu, later cuda, behind one small ops
+ * struct.
  *
- * submit/poll with a depth: a step is submitted, polled, then sampled. On the CPU the caller is worker
- * 0 of the team, so submit() does the work and poll() has nothing to wait for; depth is 1. A device
- * engine returns from submit() at once and has a depth above 1. One thread makes all the calls, and it
- * is the one that called open(): it becomes worker 0.
+ * submit/poll with a depth: a step is submitted, polled, then sampled. On the CPU the caller is
+ * worker 0 of the team, so submit() does the work and poll() has nothing to wait for; depth is 1. A
+ * device engine returns from submit() at once and has a depth above 1. One thread makes all the
+ * calls, and it is the one that called open(): it becomes worker 0.
  *
  * The batch is the plan of daemon/sched.h seen by the engine: rows of tokens, positions, page tables.
  * It must stay untouched from submit() until poll() has said 1.
@@ -63,8 +64,8 @@ struct engine_seq {
 	uint32_t n_tokens;
 	uint32_t pos0;		     /* absolute position of ids[0] = tokens already in the cache */
 	const uint32_t *pages[ENGINE_MAX_KV_GROUPS]; /* page ids, enough for pos0 + n_tokens */
-	uint32_t n_logit_rows;	     /* logits of the last so many rows; 0: none, 1: to draw a token */
-	/* sampling from the last row, read by sample() when n_logit_rows > 0; params NULL: no draw */
+	uint32_t n_logit_rows;	     /* logits of the last so many rows; 1: to draw, 0: none */
+	/* sampling from the last row, by sample() when n_logit_rows > 0; params NULL: no draw */
 	const struct sampler_params *params;
 	uint32_t token_index;	     /* index of the drawn token in the request's output, from 0 */
 	uint32_t out_id;	     /* written by sample() */
@@ -88,9 +89,9 @@ struct engine_ops {
 	/* The KV pool: n_pages[group]. Called once, before the first submit. */
 	int (*kv_create)(struct engine *e, const uint32_t *n_pages, struct error *err);
 	/*
-	 * 0; -EINVAL when the batch is not what was agreed at open(): counts above the maxima, an id
-	 * outside the vocabulary, a position outside context or pool, a page outside the pool. -EBUSY
-	 * when depth steps are in flight.
+	 * 0; -EINVAL when the batch is not what was agreed at open(): counts above the maxima, an
+	 * id outside the vocabulary, a position outside context or pool, a page outside the pool.
+	 * -EBUSY when depth steps are in flight.
 	 */
 	int (*submit)(struct engine *e, struct engine_batch *b);
 	int (*poll)(struct engine *e, bool wait); /* 1 the oldest step is done, 0 not yet, -errno */

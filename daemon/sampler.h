@@ -2,13 +2,13 @@
 /*
  * sampler: one row of logits to one token id.
  *
- * Pure: the id depends on the logits row, the parameters, the seed and the token index alone (Philox
- * keyed by (seed, token index)); ties go to the lowest id. Called by engines on any worker; no shared
- * state.
+ * Pure: the id depends on the logits row, the parameters, the seed and the token index alone
+ * (Philox keyed by (seed, token index)); ties go to the lowest id. Called by engines on any worker;
+ * no shared state.
  *
- * Order: banned ids out, top-k by logit, temperature, top-p over what is left, draw. A token's mass is
- * an integer, 2^40 * exp((logit - largest) / temperature), so that every sum is exact and no order of
- * addition can change a token.
+ * Order: banned ids out, top-k by logit, temperature, top-p over what is left, draw. A token's mass
+ * is an integer, 2^40 * exp((logit - largest) / temperature), so that every sum is exact and no
+ * order of addition can change a token.
  */
 #ifndef DEVLLM_SAMPLER_H
 #define DEVLLM_SAMPLER_H
@@ -30,9 +30,9 @@ struct sampler_params {
 size_t sampler_scratch_bytes(uint32_t n_vocab);
 
 /*
- * logits: [n_vocab], read only; scratch: aligned to 8 bytes. Returns the id; never fails: NaN logits
- * count as -infinity, and when nothing above that is left, the lowest id that is not banned is it (0
- * when all are).
+ * logits: [n_vocab], read only; scratch: aligned to 8 bytes. Returns the id; never fails: NaN
+ * logits count as -infinity, and when nothing above that is left, the lowest id that is not banned
+ * is it (0 when all are).
  */
 uint32_t sampler_draw(const struct sampler_params *p, uint32_t token_index, const float *logits,
 		      uint32_t n_vocab, void *scratch);
