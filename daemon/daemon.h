@@ -18,6 +18,10 @@
 #include "daemon/sched.h"
 
 struct config;	     /* daemon/config.h: options, one table */
+struct control;	     /* daemon/control.h: questions of llmctl */
+struct heart;	     /* daemon/heart.h: the loop */
+struct log;	     /* daemon/log.h: lines for people, on stderr */
+struct notify;	     /* daemon/notify.h: systemd */
 struct loop;	     /* daemon/loop.h: event sources */
 struct door_socket;  /* daemon/door_socket.h: listener and connections */
 struct tenant_table; /* daemon/tenant.h: who is charged, quotas */
@@ -33,7 +37,8 @@ struct daemon {
 	struct loop *loop;
 	struct gguf *gguf;	     /* NULL on the null engine without a model */
 	struct model *model;
-	struct tokenizer *tokenizer; /* NULL on the null engine without a model: ids only, text is "<id>" words */
+	/* NULL on the null engine without a model: ids only, text is "<id>" words */
+	struct tokenizer *tokenizer;
 	struct engine *engine;
 	struct engine_info info;
 	struct kvcache *kv;
@@ -42,18 +47,23 @@ struct daemon {
 	struct tenant_table *tenants;
 	struct door_socket *door;
 	struct stats *stats;
-	struct request_log *log;
-	struct fault *fault;
+	struct request_log *log;     /* NULL: none asked for */
+	struct log *messages;	     /* NULL in tests */
+	struct fault *fault;	     /* NULL: no --fault */
+	struct control *control;
+	struct notify *notify;
+	struct heart *heart;
 
 	char model_name[LLM_MAX_MODEL_LEN];
-	uint32_t context_tokens; /* min of the model's and the configured one */
+	uint32_t context_tokens;  /* min of the model's and the configured one */
 	struct request *requests; /* all that are live, newest first */
 	struct request *ended;	  /* request_end() was called; freed at the end of the turn */
 	uint32_t n_requests;
-	uint64_t n_steps;	/* steps finished */
-	uint64_t arrivals;	/* counter behind sched_seq.arrival */
-	bool is_draining;	/* no new work; exit when the last request ended */
-	bool is_stopping;	/* second signal: end what runs and exit */
+	uint64_t started_ns;	  /* CLOCK_MONOTONIC */
+	uint64_t n_steps;	  /* steps finished */
+	uint64_t arrivals;	  /* counter behind sched_seq.arrival */
+	bool is_draining;	  /* no new work; exit when the last request ended */
+	bool is_stopping;	  /* second signal: end what runs and exit */
 };
 
 #endif

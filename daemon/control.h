@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * control: what `llmctl` asks the daemon, over the same socket as everything else.
+ *
+ * Protocol. A connection to the socket door that sends CONTROL instead of HELLO is a control
+ * connection: no session, no ring. One packet {LLM_PACKET_CONTROL, len} with a JSON object of at
+ * most CONTROL_MAX_BYTES asks; the answer is REPLY packets whose payloads, put together, are one
+ * JSON object followed by a newline; a REPLY with len 0 ends it. Each payload is at most
+ * CONTROL_CHUNK_BYTES. Another question may follow on the same connection, after the answer.
+ * Unknown members are refused.
+ *
+ *	{"command":"status"}
+ *		{"version", "abi", "pid", "uid", "engine", "model", "context_tokens", "uptime_ms",
+ *		 "draining", "pages_total", "pages_free", "pages_prefix", "page_tokens",
+ *		 "kv_tokens_total", "step_tokens", "steps", "requests_running", "requests_waiting",
+ *		 "sessions", "prompt_tokens", "generated_tokens", "request_log_dropped"}
+ *	{"command":"sessions"}
+ *		{"sessions": [{"id", "uid", "pid", "name", "tenant", "requests", "ring_bytes",
+ *		 "ring_fill_bytes", "stalled"}]}
+ *	{"command":"requests"}
+ *		{"requests": [{"id", "session", "tenant", "uid", "pid", "state", "isl", "osl",
+ *		 "max_tokens", "age_ms", "pages", "stalled", "preemptions"}]}
+ *		state: "parsed", "waiting", "running", "ended"
+ *	{"command":"metrics"}
+ *		{"text": "..."}: Prometheus text
+ *	{"command":"cancel", "id": "0x8000000100000001"}
+ *		{"canceled": 1}
+ *		An id is an integer or a string, decimal or 0x: ids have 64 bits, the socket's have
+ *		bit 63 set, which a JSON integer cannot carry. In answers ids are decimal strings.
+ *	{"command":"drain"}
+ *		{"draining": true, "requests": N}: no new work; the daemon exits when N have ended
+ *
+ * A refusal is {"error": {"status": -1, "message": "..."}}. Whoever may connect may ask; to cancel
+ * a request of another uid, or to drain, takes uid 0 or the daemon's own uid (-EPERM). Answers are
+ * built at once, from one instant, and sent without blocking; a client that does not read its
+ * answer for five seconds, or has more than one outstanding, loses the connection.
+ */
+#ifndef DEVLLM_CONTROL_H
+#define DEVLLM_CONTROL_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+#define CONTROL_MAX_BYTES 4096u
+#define CONTROL_CHUNK_BYTES (60u << 10)
+
+struct daemon;
+struct control;
+
+int control_create(struct daemon *d, struct control **out);
+void control_destroy(struct control *c);
+
+/*
+ * A CONTROL packet came on the connection fd (seqpacket, nonblocking) of a peer with this uid. 0:
+ * answered or being answered; -errno: close the connection. fd stays the caller's; the answer goes
+ * through a duplicate of it.
+ */
+int control_packet(struct daemon *d, int fd, uid_t uid, const void *json, size_t len);
+
+#endif

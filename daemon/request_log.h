@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * request_log: one JSON line per finished request, from which every latency plot can be drawn.
+ *
+ * Lines go through a bounded buffer to a file opened with O_APPEND | O_NONBLOCK, a chunk per turn
+ * of the heart. A full disk or a slow reader therefore costs lines, never tokens: a line that does
+ * not fit is dropped whole and counted (`llm_request_log_dropped_total`, and a warning); a line
+ * half written is completed when there is room again. SIGHUP reopens the path, for logrotate.
+ *
+ * Schema, version 1. All times in ns; "time" is CLOCK_REALTIME when the request ended, the rest are
+ * spans of CLOCK_MONOTONIC. TTFT + the sum of gaps = the time of the last token.
+ *
+ *	{"v":1, "time":"2026-01-31T12:00:00.123456789Z", "id":N, "tenant":"...", "uid":N, "pid":N,
+ *	 "door":"socket", "model":"...", "isl":N, "osl":N, "cached":N, "reason":"eos", "status":0,
+ *	 "queue_ns":N, "tokenize_ns":N, "prefill_ns":N, "ttft_ns":N|null, "e2e_ns":N, "stall_ns":N,
+ *	 "preemptions":N, "replayed":false, "seed":N, "accepted_drafts":0, "gaps_ns":[N,...]}
+ */
+#ifndef DEVLLM_REQUEST_LOG_H
+#define DEVLLM_REQUEST_LOG_H
+
+#include <stdint.h>
+
+#include "daemon/error.h"
+
+struct request;
+struct request_log;
+
+/* What a line says of the client, which the request itself does not hold. */
+struct request_log_who {
+	const char *tenant; /* name */
+	const char *door;   /* "socket" */
+	const char *model;
+	uint32_t uid;
+	int32_t pid;
+};
+
+int request_log_open(const char *path, struct request_log **out, struct error *err);
+/* Writes what can be written without waiting; returns how many lines were dropped in all. */
+uint64_t request_log_close(struct request_log *l);
+
+/* From request_end(). l may be NULL (no log). */
+void request_log_append(struct request_log *l, const struct request_log_who *who,
+			const struct request *r, uint64_t now_ns);
+
+/* At most one write of a bounded chunk; once per turn of the heart. l may be NULL. */
+void request_log_flush(struct request_log *l, uint64_t now_ns);
+
+/* Bytes wait to be written: the heart comes back within this many ns; 0: nothing waits. */
+uint64_t request_log_retry_ns(const struct request_log *l, uint64_t now_ns);
+
+/* SIGHUP. On failure the old file stays in use. */
+int request_log_reopen(struct request_log *l, struct error *err);
+
+uint64_t request_log_n_dropped(const struct request_log *l);
+
+#endif
