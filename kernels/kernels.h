@@ -2,25 +2,29 @@
 /*
  * kernels: one args struct per op, one table of ops per instruction set.
  *
- * `forward()` in daemon/forward.c calls nothing but this table. Every op is SPMD: each worker of the team
- * calls it with its own `part`, the op computes that worker's share, and the caller puts a barrier
- * between an op that writes and one that reads. No op allocates, locks or waits.
+ * `forward()` in daemon/forward.c calls nothing but this table. Every op is SPMD: each worker of
+ * the team calls it with its own `part`, the op computes that worker's share, and the caller puts a
+ * barrier between an op that writes and one that reads. No op allocates, locks or waits. Arguments
+ * are trusted: the engine has checked every id, position and page before a step.
  *
- * Shape letters (docs/glossary.md): T rows (tokens) of a step, D model width, H query heads, G KV heads,
- * K head_dim, F feed-forward width, V vocabulary; N x K_in a weight's rows and columns.
+ * Shape letters (docs/glossary.md): T rows (tokens) of a step, D model width, H query heads, G KV
+ * heads, K head_dim, F feed-forward width, V vocabulary; N x K_in a weight's rows and columns.
  *
- * Batch invariance is a law (rules below cite engine rules by number): every output row depends on its
- * own input row and the weights alone, bit for bit, whatever T, part.n or the instruction set.
- *	1  integer dots are exact; per output element one f32 accumulator, acc = fma(float(i32), dw*da, acc),
- *	   K blocks ascending (float weights: acc = fma(w, x, acc), k ascending); threads split N or rows only
+ * Batch invariance is a law: every output row depends on its own input row and the weights alone,
+ * bit for bit, whatever T, part.n or the instruction set (of a NaN only that it is one).
+ *	1  integer dots are exact; per output element one f32 accumulator, K blocks ascending:
+ *	   acc = fma(float(i32), dw*da, acc), then for types with mins acc = fma(m, dsum, acc);
+ *	   float weights: acc = fma(w, x, acc), k ascending; threads split N or rows only
  *	2  format, precision and formula never depend on T
- *	3  activation scales per row and block of 32: d = max|x|/127 (f32), q = round-half-even(x/d) as
- *	   x * (1/d), clamped to +-127; a block of zeros has d = 0 and q = 0; a non-finite x makes d NaN
+ *	3  activation scales per row and block of 32: d = max|x|/127 (f32), q = round-half-even of
+ *	   x * (1/d), clamped to +-127; a block of zeros, or one so small that 1/d is infinite, has
+ *	   d = 0 and q = 0; a block with a non-finite x has d = NaN and q = 0
  *	4  attention always reads the rounded cache
- *	5  attention tiles are 32 positions aligned to absolute position, one online-softmax rescale a tile;
- *	   spans of 512 positions are computed apart and merged ascending; masked slots are never read
- *	6  norm and softmax sums: 16 virtual lanes (lane = index % 16, ascending), then one fixed tree
- *	   8-4-2-1; own exp; no contraction but explicit fma
+ *	5  attention tiles are 32 positions aligned to absolute position, one online-softmax rescale
+ *	   a tile; spans of 512 positions are computed apart and merged ascending; what a masked slot
+ *	   holds never matters
+ *	6  norm and softmax sums: 16 virtual lanes (lane = index % 16, ascending), then one fixed
+ *	   tree 8-4-2-1; own exp; no contraction but explicit fma
  */
 #ifndef DEVLLM_KERNELS_H
 #define DEVLLM_KERNELS_H
@@ -46,8 +50,9 @@ struct kernel_part {
 };
 
 /*
- * A weight matrix [N][K_in] packed in panels of 16 rows. The layout inside is the pack op's and the
- * matmul's business (kernels/README.md draws it); N is padded to a panel with zero rows.
+ * A weight matrix [N][K_in] packed in panels of 16 rows. The layout inside is the pack op's and
+ * the matmul's business (kernels/README.md draws it), and the same for every table, so one packing
+ * serves all; N is padded to a panel with zero rows.
  */
 struct kernel_weight {
 	uint32_t type;	   /* enum kernel_type */
@@ -58,13 +63,18 @@ struct kernel_weight {
 	size_t quants_bytes, scales_bytes;
 };
 
-/* Rows of activations, f32 and (for quantized weights) int8 per block of 32. Rows are n_cols apart. */
+/*
+ * Rows of activations, f32 and (for quantized weights) int8 per block of 32. Rows are n_cols apart.
+ * The planes may be set by hand or by `kernels_act_init()`. n_cols is a multiple of 32 wherever the
+ * quantized planes are used.
+ */
 struct kernel_act {
 	uint32_t n_cols;
 	float *f32;	 /* [T][n_cols] */
 	int8_t *q;	 /* [T][n_cols] */
 	float *d;	 /* [T][n_cols / 32] scale of each block */
-	int16_t *sum;	 /* [T][n_cols / 16] sum of q over each 16 */
+	int16_t *sum;	 /* [T][n_cols / 16] sum of q over each 16; 4-byte aligned */
+	float *dsum;	 /* [T][n_cols / 32] d * float(sum of q over the block), for mins */
 };
 
 struct kernel_pack_args {
@@ -88,20 +98,21 @@ struct kernel_norm_args {
 	uint32_t n_rows, n_cols, ldx;
 	const float *weight;	     /* [n_cols] */
 	float eps;
-	float *out;		     /* [T][n_cols] f32, may equal x when ldx == n_cols; may be NULL if q */
-	struct kernel_act *q;	     /* when not NULL: also quantized into it (rows as in out) */
+	float *out;		     /* [T][n_cols], x * 1/rms * weight; may equal x when ldx ==
+				      * n_cols; may be NULL if q */
+	const struct kernel_act *q;  /* when not NULL: its q, d, sum, dsum are written as well */
 };
 
 struct kernel_quantize_args {
 	struct kernel_part part;     /* splits rows */
 	uint32_t n_rows;
-	struct kernel_act *act;	     /* act->f32 [T][n_cols] to q, d, sum */
+	const struct kernel_act *act; /* act->f32 [T][n_cols] to q, d, sum, dsum */
 };
 
 struct kernel_matmul_args {
 	struct kernel_part part;     /* splits panels of N */
-	const struct kernel_weight *w;	 /* [N][K_in] */
-	const struct kernel_act *x;	 /* [T][K_in]; f32 used with float weights, q/d/sum with quantized */
+	const struct kernel_weight *w; /* [N][K_in] */
+	const struct kernel_act *x;  /* [T][K_in]; float weights read f32, quantized the rest */
 	uint32_t n_rows;	     /* T */
 	float *out;		     /* [T][ldo] */
 	uint32_t ldo;
@@ -111,16 +122,17 @@ struct kernel_matmul_args {
 
 enum kernel_rope { KERNEL_ROPE_NORM, KERNEL_ROPE_NEOX, KERNEL_ROPE_NONE };
 
-/* One sequence's rows in a step. */
+/* One sequence's rows in a step. Two sequences share no rows, and no page that either writes. */
 struct kernel_seq {
 	uint32_t row0, n_rows;	     /* rows row0 .. row0+n_rows-1 of the step */
 	uint32_t pos0;		     /* absolute position of the first; the others follow */
-	const uint32_t *pages;	     /* page ids of this KV group, enough for pos0 + n_rows positions */
+	const uint32_t *pages;	     /* page ids of this KV group, for pos0 + n_rows positions */
 };
 
 /*
  * The KV store of one group. Page p, layer l (index inside the group), head g lies at
- * base + p * page_bytes + (l * n_kv_heads + g) * head_bytes; there first K as [K][32] then V as [32][K], f16.
+ * base + p * page_bytes + (l * n_kv_heads + g) * head_bytes; there first K as [K][32], then V as
+ * [32][K], f16. base is 64-byte aligned, page_bytes and head_bytes are multiples of 64.
  */
 struct kernel_kv {
 	uint8_t *base;
@@ -131,13 +143,13 @@ struct kernel_kv {
 	uint32_t layer;		     /* index inside the group */
 };
 
-/* Applies RoPE to q in place and to k, then rounds k and v to f16 and writes them to their pages. */
+/* Applies RoPE to q in place and to k, rounds k and v to f16 and writes them to their pages. */
 struct kernel_kv_write_args {
 	struct kernel_part part;     /* splits rows */
 	const struct kernel_seq *seqs;
 	uint32_t n_seqs;
 	struct kernel_kv kv;
-	float *q;		     /* [T][ldq], H heads of K; NULL on nothing to rotate */
+	float *q;		     /* [T][ldq], H heads of K; NULL: nothing to rotate */
 	const float *k, *v;	     /* [T][ldk], [T][ldv], G heads of K */
 	uint32_t ldq, ldk, ldv;
 	uint32_t n_heads;	     /* H */
@@ -167,16 +179,17 @@ struct kernel_glu_args {
 	enum kernel_glu kind;
 	const float *gate, *up;	     /* [T][ld] each */
 	uint32_t n_rows, n_cols, ld;
-	struct kernel_act *out;	     /* f32 [T][n_cols]; also quantized when is_quantized */
-	bool is_quantized;
+	const struct kernel_act *out; /* f32 [T][n_cols] (or NULL if is_quantized) */
+	bool is_quantized;	     /* also q, d, sum, dsum of out */
 };
 
 struct kernel_ops {
 	const char *name;		 /* "ref", "avx2" */
 	bool (*is_supported)(void);	 /* this CPU can run it */
 	bool (*has_type)(uint32_t type); /* weights of this type */
-	/* Bytes of the two planes of [n_rows][n_cols]. */
-	void (*pack_bytes)(uint32_t type, uint32_t n_rows, uint32_t n_cols, size_t *quants, size_t *scales);
+	/* Bytes of the two planes of [n_rows][n_cols]; scales is 0 for float types. */
+	void (*pack_bytes)(uint32_t type, uint32_t n_rows, uint32_t n_cols, size_t *quants,
+			   size_t *scales);
 	void (*pack)(const struct kernel_pack_args *a);
 	void (*embed)(const struct kernel_embed_args *a);
 	void (*norm)(const struct kernel_norm_args *a);
@@ -189,10 +202,16 @@ struct kernel_ops {
 
 extern const struct kernel_ops kernels_ref, kernels_avx2;
 
-/* The fastest table this CPU runs, or the one named; NULL: no such name, or this CPU cannot run it. */
+/* The fastest table of this CPU (NULL or "auto"), or the one named; NULL: none, or not runnable. */
 const struct kernel_ops *kernels_find(const char *name);
 
-/* Sets MXCSR (round to nearest, no flush to zero) for the calling thread; each worker calls it once. */
+/* Sets MXCSR (round to nearest, no flush to zero) for this thread; each worker calls it once. */
 void kernels_thread_init(void);
+
+/* Bytes that all planes of [n_rows][n_cols] need together. */
+size_t kernels_act_bytes(uint32_t n_rows, uint32_t n_cols);
+
+/* Lays the planes out in mem (`kernels_act_bytes()` of them, 64-byte aligned), still the caller's. */
+void kernels_act_init(struct kernel_act *act, uint32_t n_rows, uint32_t n_cols, void *mem);
 
 #endif
