@@ -8,8 +8,8 @@
  * device engine returns from submit() at once and has a depth above 1. One thread makes all the
  * calls, and it is the one that called open(): it becomes worker 0.
  *
- * The batch is the plan of daemon/sched.h seen by the engine: rows of tokens, positions, page tables.
- * It must stay untouched from submit() until poll() has said 1.
+ * The batch is the plan of daemon/sched.h seen by the engine: rows of tokens, positions, page
+ * tables. It must stay untouched from submit() until poll() has said 1.
  */
 #ifndef DEVLLM_ENGINE_H
 #define DEVLLM_ENGINE_H
