@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: MIT
+#
+# lib: what the e2e tests share: a daemon on a socket of its own, stopped by its pid, and a few checks.
+# Source it first: `. tests/e2e/lib.sh`. Scripts run from the root of the tree with BUILD, SHARED, MODEL and
+# a TMPDIR of their own; every wait is bounded.
+set -eu -o pipefail
+
+BUILD=${BUILD:-build}
+SHARED=${SHARED:-../shared}
+MODEL=${MODEL:-models/SmolLM2-135M-Instruct.Q4_1.gguf}
+STORIES=$SHARED/data/stories260K/stories260K.gguf
+SCRATCH=$(mktemp -d "${TMPDIR:-/tmp}/e2e.XXXXXX")
+SOCKET=$SCRATCH/llm.sock
+DAEMON=
+n_failed=0
+
+cleanup() {
+	local status=$?
+	if [ -n "$DAEMON" ]; then
+		kill -9 "$DAEMON" 2> /dev/null || true
+		wait "$DAEMON" 2> /dev/null || true
+	fi
+	if [ $status -ne 0 ] && [ -s "$SCRATCH/llmd.log" ]; then
+		echo "--- the daemon's last words:"
+		tail -n 20 "$SCRATCH/llmd.log"
+	fi
+	rm -rf "$SCRATCH"
+}
+trap cleanup EXIT
+
+skip() {
+	echo "skipped: $1"
+	exit 77
+}
+
+fail() {
+	echo "FAILED: $*" >&2
+	exit 1
+}
+
+# check WHAT COMMAND...: the command must succeed; the test goes on and fails at its end if not
+check() {
+	local what=$1
+	shift
+	if ! "$@"; then
+		echo "FAILED: $what: $*" >&2
+		n_failed=$((n_failed + 1))
+	fi
+}
+
+# check_fails WHAT STATUS PATTERN COMMAND...: exit status and a pattern in its output
+check_fails() {
+	local what=$1 want=$2 pattern=$3 status=0
+	shift 3
+	"$@" > "$SCRATCH/out" 2>&1 || status=$?
+	if [ "$status" -ne "$want" ] || ! grep -qE -- "$pattern" "$SCRATCH/out"; then
+		echo "FAILED: $what: exit status $status, expected $want with /$pattern/:" >&2
+		head -n 5 "$SCRATCH/out" >&2
+		n_failed=$((n_failed + 1))
+	fi
+}
+
+finish() {
+	if [ "$n_failed" -gt 0 ]; then
+		exit 1
+	fi
+	exit 0
+}
+
+# wait_for SECONDS COMMAND...: until it succeeds
+wait_for() {
+	local end=$((SECONDS + $1))
+	shift
+	until "$@" > /dev/null 2>&1; do
+		if [ $SECONDS -ge $end ]; then
+			return 1
+		fi
+		sleep 0.02
+	done
+}
+
+# daemon_start OPTION...: llmd on $SOCKET, ready to answer; its pid in DAEMON
+daemon_start() {
+	"$BUILD/llmd" --socket "$SOCKET" "$@" >> "$SCRATCH/llmd.log" 2>&1 &
+	DAEMON=$!
+	wait_for 60 daemon_answers || fail "llmd $* does not answer: $(tail -n 3 "$SCRATCH/llmd.log")"
+}
+
+daemon_answers() {
+	# Dead already: no use in waiting on.
+	kill -0 "$DAEMON" 2> /dev/null || fail "llmd ended: $(tail -n 3 "$SCRATCH/llmd.log")"
+	ctl status
+}
+
+# daemon_stop: SIGTERM, and its exit status must be 0
+daemon_stop() {
+	local status=0 pid=$DAEMON
+	kill -TERM "$pid"
+	wait "$pid" || status=$?
+	DAEMON=
+	[ "$status" -eq 0 ] || fail "llmd ended with status $status"
+}
+
+ctl() {
+	"$BUILD/llmctl" --socket "$SOCKET" "$@"
+}
+
+# status_of MEMBER: one number or word of the daemon's status
+status_of() {
+	ctl status | awk -v m="$1" '$1 == m { print $2 }'
+}
+
+# burst OPTION...: see tests/e2e/burst.c
+burst() {
+	"$BUILD/tests/e2e/burst" --connect "$SOCKET" "$@"
+}
