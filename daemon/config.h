@@ -45,6 +45,8 @@ struct config_tenant {
 	uint32_t weight;	/* share against other tenants, 1 as a rule */
 	uint32_t max_connections, max_requests; /* 0: as [limits] has them for one uid */
 	uint64_t max_ring_bytes; /* 0: the same */
+	uint32_t max_prompt_tokens, max_output_tokens; /* of one request; 0: the context's */
+	uint64_t quota_requests, quota_tokens; /* ever, since the daemon started; 0: no quota */
 };
 
 /* Limits of the doors: what one client, one uid and all together may hold. */

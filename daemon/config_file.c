@@ -15,10 +15,37 @@
 
 static const char *const section_names[] = {"daemon", "door",	"engine",
 					    "limits", "tenant", "model"};
-static const char *const tenant_keys[] = {"users", "weight", "max-connections", "max-requests",
-					  "max-ring-bytes"};
-
 #define N_OF(a) (sizeof(a) / sizeof((a)[0]))
+
+/* Keys of [tenant]; numbers go to `off`. Order: tenant_names. */
+static const struct {
+	size_t off;
+	bool is_u64;
+	uint64_t range[2];
+} tenant_keys[] = {
+	{0, false, {0, 0}}, /* users: a list */
+	{offsetof(struct config_tenant, weight), false, {1, 1000}},
+	{offsetof(struct config_tenant, max_connections), false, {0, 8192}},
+	{offsetof(struct config_tenant, max_requests), false, {0, 1 << 20}},
+	{offsetof(struct config_tenant, max_ring_bytes), true, {0, (uint64_t)1 << 40}},
+	{offsetof(struct config_tenant, max_prompt_tokens), false, {0, 1 << 24}},
+	{offsetof(struct config_tenant, max_output_tokens), false, {0, 1 << 24}},
+	{offsetof(struct config_tenant, quota_requests), true, {0, INT64_MAX}},
+	{offsetof(struct config_tenant, quota_tokens), true, {0, INT64_MAX}},
+};
+static const char *const tenant_names[] = {
+	"users",
+	"weight",
+	"max-connections",
+	"max-requests",
+	"max-ring-bytes",
+	"max-prompt-tokens",
+	"max-output-tokens",
+	"quota-requests",
+	"quota-tokens",
+};
+
+_Static_assert(N_OF(tenant_keys) == N_OF(tenant_names), "keys of [tenant]");
 
 struct reader {
 	struct config *c;
@@ -196,17 +223,16 @@ static int set_users(struct reader *r, struct config_tenant *t, const char *text
 static int set_tenant(struct reader *r, const char *key, const char *text)
 {
 	struct config_tenant *t = &r->c->tenants[r->c->n_tenants - 1];
-	static const uint64_t ranges[][2] = {
-		{0, 0}, {1, 1000}, {0, 8192}, {0, 1 << 20}, {0, (uint64_t)1 << 40}};
 	char where[512];
+	void *field;
 	uint64_t v = 0;
 	uint32_t k = 0;
 	int rc;
 
-	while (k < N_OF(tenant_keys) && strcmp(tenant_keys[k], key))
+	while (k < N_OF(tenant_names) && strcmp(tenant_names[k], key))
 		k++;
-	if (k == N_OF(tenant_keys))
-		return fail_near(r, "key of [tenant]", key, tenant_keys, N_OF(tenant_keys));
+	if (k == N_OF(tenant_names))
+		return fail_near(r, "key of [tenant]", key, tenant_names, N_OF(tenant_names));
 	if (r->seen_tenant & 1u << k)
 		return error_set(r->err, -EINVAL, "%s:%u: %s is set twice", r->path, r->n_lines,
 				 key);
@@ -214,18 +240,13 @@ static int set_tenant(struct reader *r, const char *key, const char *text)
 	if (!k)
 		return set_users(r, t, text);
 	snprintf(where, sizeof(where), "%s:%u: %s", r->path, r->n_lines, key);
-	rc = config_value_number(where, text, ranges[k], &v, r->err);
-	if (rc)
-		return rc;
-	if (k == 1)
-		t->weight = (uint32_t)v;
-	else if (k == 2)
-		t->max_connections = (uint32_t)v;
-	else if (k == 3)
-		t->max_requests = (uint32_t)v;
-	else
-		t->max_ring_bytes = v;
-	return 0;
+	rc = config_value_number(where, text, tenant_keys[k].range, &v, r->err);
+	field = (char *)t + tenant_keys[k].off;
+	if (!rc && tenant_keys[k].is_u64)
+		*(uint64_t *)field = v;
+	else if (!rc)
+		*(uint32_t *)field = (uint32_t)v;
+	return rc;
 }
 
 /* A row of the table. */

@@ -171,6 +171,7 @@ static void test_file(void)
 		   "users = 1000, 1001\n"
 		   "weight = 3\n"
 		   "max-requests = 10\n"
+		   "quota-tokens = 1T\n"
 		   "[tenant batch]\n"
 		   "users = 1002 root\n"
 		   "[model tiny]\n"
@@ -190,6 +191,7 @@ static void test_file(void)
 	CHECK_EQ(c.tenants[0].uids[1], 1001);
 	CHECK_EQ(c.tenants[0].weight, 3);
 	CHECK_EQ(c.tenants[0].max_requests, 10);
+	CHECK_EQ(c.tenants[0].quota_tokens, 1ll << 40);
 	CHECK_EQ(c.tenants[1].weight, 1);
 	CHECK_EQ(c.tenants[1].uids[1], 0);
 	config_exit(&c);
@@ -249,7 +251,7 @@ static void test_manual(void)
 	}
 	for (char *p = strstr(text, "\n.TP\n.B "); p; p = strstr(p + 1, "\n.TP\n.B "))
 		n_found++;
-	CHECK_EQ(n_found, n + 6); /* and five keys of [tenant], one of [model] */
+	CHECK_EQ(n_found, n + 10); /* and nine keys of [tenant], one of [model] */
 }
 
 int main(void)

@@ -70,7 +70,7 @@ static int end_of(const char *spec)
 	return status;
 }
 
-/* A tenth of a second is long for two calls and proves a stall well enough; slowness never fails. */
+/* A tenth of a second is long for two calls: proof enough of a stall; slowness never fails. */
 static bool is_stalled(const char *spec)
 {
 	const struct timespec while_ns = {.tv_nsec = 100000000};
