@@ -21,8 +21,8 @@
  *	   d = 0 and q = 0; a block with a non-finite x has d = NaN and q = 0
  *	4  attention always reads the rounded cache
  *	5  attention tiles are 32 positions aligned to absolute position, one online-softmax rescale
- *	   a tile; spans of 512 positions are computed apart and merged ascending; what a masked slot
- *	   holds never matters
+ *	   a tile; spans of 512 positions are computed apart and merged ascending; what a masked
+ *	   slot holds never matters
  *	6  norm and softmax sums: 16 virtual lanes (lane = index % 16, ascending), then one fixed
  *	   tree 8-4-2-1; own exp; no contraction but explicit fma
  */
@@ -37,6 +37,7 @@
 #define KERNEL_PANEL 16	      /* weight rows per panel */
 #define KERNEL_PAGE_TOKENS 32 /* KV positions of a page = an attention tile */
 #define KERNEL_SPAN_TOKENS 512
+#define KERNEL_MAX_HEAD_DIM 256
 
 /* Type numbers are GGUF's. */
 enum kernel_type {
@@ -211,7 +212,7 @@ void kernels_thread_init(void);
 /* Bytes that all planes of [n_rows][n_cols] need together. */
 size_t kernels_act_bytes(uint32_t n_rows, uint32_t n_cols);
 
-/* Lays the planes out in mem (`kernels_act_bytes()` of them, 64-byte aligned), still the caller's. */
+/* Lays the planes out in the caller's mem: `kernels_act_bytes()` of them, 64-byte aligned. */
 void kernels_act_init(struct kernel_act *act, uint32_t n_rows, uint32_t n_cols, void *mem);
 
 #endif
