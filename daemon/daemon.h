@@ -31,6 +31,8 @@ struct fault;	     /* daemon/fault.h: --fault points */
 struct tokenizer;
 struct model;
 struct gguf;
+struct session;	     /* daemon/session.h: one client's ring and requests */
+struct tenant;
 
 struct daemon {
 	const struct config *config;
@@ -58,7 +60,12 @@ struct daemon {
 	uint32_t context_tokens;  /* min of the model's and the configured one */
 	struct request *requests; /* all that are live, newest first */
 	struct request *ended;	  /* request_end() was called; freed at the end of the turn */
-	uint32_t n_requests;
+	uint32_t n_requests;	  /* on the list of live ones */
+	struct request_deadlines deadlines;
+	struct tenant *intake_turn; /* whose prompt is tokenized next; NULL: none waits */
+	struct session *sessions;	  /* all that are open */
+	struct session *written;  /* sessions written to since the last outflow_flush() */
+	uint32_t n_sessions;
 	uint64_t started_ns;	  /* CLOCK_MONOTONIC */
 	uint64_t n_steps;	  /* steps finished */
 	uint64_t arrivals;	  /* counter behind sched_seq.arrival */
