@@ -53,7 +53,8 @@ void loop_remove(struct loop *l, struct loop_source *src);
 
 /*
  * Calls the functions of all sources that are ready; sleeps for at most timeout_ns (0: not at all,
- * < 0: for good) when there is none. Returns how many were called, or -errno.
+ * < 0: for good) when there is none. Returns how many were called (0: time is up, or woken for
+ * nothing), or -errno.
  */
 int loop_wait(struct loop *l, int64_t timeout_ns);
 
