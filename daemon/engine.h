@@ -46,7 +46,7 @@ struct engine_info {
 };
 
 struct engine_args {
-	const struct model *model;   /* read during open() only; NULL for the null engine */
+	const struct model *model;   /* outlives the engine; NULL for the null engine */
 	uint32_t n_threads;	     /* 0: one per physical core allowed */
 	bool is_pinned;		     /* pin the team's threads, where there is a CPU for each */
 	const char *kernels;	     /* "auto" (or NULL), "ref", "avx2" */
