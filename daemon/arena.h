@@ -2,10 +2,10 @@
 /*
  * arena: one mapping, handed out piece by piece: weights, KV pools, workspaces.
  *
- * Zeroed by the system and touched by nobody before its first user, so that on a machine with several
- * memory nodes a page lands near the worker that fills it; huge pages are asked for. Sizes are found by
- * running the same sequence of `arena_take` twice: before `arena_map` it only counts and gives NULL,
- * after it the pieces come out. Owned and called by one thread.
+ * Zeroed by the system and touched by nobody before its first user, so that on a machine with
+ * several memory nodes a page lands near the worker that fills it; huge pages are asked for. Sizes
+ * are found by running the same sequence of `arena_take` twice: before `arena_map` it only counts
+ * and gives NULL, after it the pieces come out. Owned and called by one thread.
  */
 #ifndef DEVLLM_ARENA_H
 #define DEVLLM_ARENA_H

@@ -3,8 +3,8 @@
  * engine_cpu: steps on the CPU, a team of threads through `forward()`.
  *
  * The caller is worker 0, so a step is done when submit() returns; depth is 1. Owns the team, the
- * packed weights, the workspace and the KV pools; everything is allocated by open() and kv_create(),
- * and a step allocates nothing.
+ * packed weights, the workspace and the KV pools; everything is allocated by open() and
+ * kv_create(), and a step allocates nothing.
  *
  *	open: team -> kernels -> weights -> workspace      kv_create: pools -> RoPE tables
  */
@@ -83,8 +83,9 @@ static int cpu_open(const struct engine_args *a, struct engine **out, struct err
 		return error_set(err, -ENOTSUP, "kernels %s: unknown, or this CPU cannot run them; "
 				 "known: auto, avx2, ref", a->kernels ? a->kernels : "auto");
 	if (!a->model || !a->max_step_tokens || !a->max_seqs)
-		return error_set(err, -EINVAL, "the cpu engine needs a model, and room for %u "
-				 "tokens and %u sequences is none", a->max_step_tokens, a->max_seqs);
+		return error_set(err, -EINVAL, "the cpu engine needs a model and room; it has "
+				 "%s model, %u tokens, %u sequences", a->model ? "a" : "no",
+				 a->max_step_tokens, a->max_seqs);
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return error_set(err, -ENOMEM, "no memory for the engine");
@@ -123,7 +124,7 @@ static void cpu_info(const struct engine *e, struct engine_info *out)
 		 n == 1 ? "" : "s", team_is_pinned(c->team) ? " pinned" : "");
 }
 
-/* ---- the KV pool ------------------------------------------------------------------------------- */
+/* ---- the KV pool ----------------------------------------------------------------------------- */
 
 /* Where each group's pages lie; every layer of a group has the same heads. */
 static void lay_out_pool(struct cpu *c)
@@ -156,7 +157,7 @@ static int cpu_kv_create(struct engine *e, const uint32_t *n_pages, struct error
 		const uint64_t n = (uint64_t)n_pages[g] * ENGINE_PAGE_TOKENS;
 
 		if (!n)
-			return error_set(err, -EINVAL, "KV group %u: 0 pages, at least 1 needed", g);
+			return error_set(err, -EINVAL, "KV group %u: 0 pages, 1 needed", g);
 		c->n_pages[g] = n_pages[g];
 		n_positions = n < n_positions ? n : n_positions;
 	}
@@ -172,7 +173,7 @@ static int cpu_kv_create(struct engine *e, const uint32_t *n_pages, struct error
 	return rc;
 }
 
-/* ---- a step ------------------------------------------------------------------------------------ */
+/* ---- a step ---------------------------------------------------------------------------------- */
 
 /* Everything that kernels index with; they check nothing themselves. */
 static bool is_valid_seq(const struct cpu *c, const struct engine_seq *s)
@@ -225,7 +226,8 @@ static void lay_out_step(struct cpu *c, const struct engine_batch *b)
 		for (uint32_t k = 0; k < s->n_tokens; k++)
 			w->ids[row + k] = s->ids[k];
 		for (uint32_t g = 0; g < n_groups; g++) {
-			w->seqs[g][i] = (struct kernel_seq){ row, s->n_tokens, s->pos0, s->pages[g] };
+			w->seqs[g][i] = (struct kernel_seq){
+				row, s->n_tokens, s->pos0, s->pages[g] };
 			w->tails[g][n_tails] = (struct kernel_seq){
 				n_tail_rows, s->n_logit_rows, s->pos0 + n_head, s->pages[g] };
 		}

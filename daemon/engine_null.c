@@ -2,16 +2,17 @@
 /*
  * engine_null: fake tokens without a model, for everything around the engine.
  *
- * Its tokens notice what a real model's would: the cache of a position is a hash chain over all ids up
- * to it, kept in pages of a pool like keys and values are, and read back from the pages that the batch
- * names. A wrong page, a lost recompute, a chunk left out or two requests crossed change the chain and
- * with it every token after. It depends on nothing else: not on chunks, batches, or time.
+ * Its tokens notice what a real model's would: the cache of a position is a hash chain over all
+ * ids up to it, kept in pages of a pool like keys and values are, and read back from the pages
+ * that the batch names. A wrong page, a lost recompute, a chunk left out or two requests crossed
+ * change the chain and with it every token after. It depends on nothing else: not on chunks,
+ * batches, or time.
  *
  *	cache[p] = mix(cache[p - 1], ids[p])     token = 3 + mix(cache[last], seed) % (V - 3)
  *
- * (The seed takes part when the temperature is above 0.) Ids 0..2 are never drawn, so no request ends
- * by EOS. A step can be given a length: submit() returns at once and poll() says 0 until it is over,
- * so that the caller's asynchronous path is tested as well.
+ * (The seed takes part when the temperature is above 0.) Ids 0..2 are never drawn, so no request
+ * ends by EOS. A step can be given a length: submit() returns at once and poll() says 0 until it
+ * is over, so that the caller's asynchronous path is tested as well.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * forward: see daemon/forward.h. Read `forward()` first; the helpers above it only fill in arguments.
+ * forward: see daemon/forward.h. Read `forward()` first; the helpers above it only fill in
+ * arguments.
  *
  * Workers share each op (kernel_part) and meet at a barrier between an op that writes and one that
- * reads. Activations (norms, their int8 forms, the gated product) are made in two ways with the same
- * bits: in a large step the rows are split and the workers meet; in a step of few rows every worker
- * makes all of them for itself, because that is shorter than a meeting.
+ * reads. Activations (norms, their int8 forms, the gated product) are made in two ways with the
+ * same bits: in a large step the rows are split and the workers meet; in a step of few rows every
+ * worker makes all of them for itself, because that is shorter than a meeting.
  *
- * Letters: T rows of the step, D width, H query heads, G KV heads, K head_dim, F feed-forward width,
- * V vocabulary, R rows with logits.
+ * Letters: T rows of the step, D width, H query heads, G KV heads, K head_dim, F feed-forward
+ * width, V vocabulary, R rows with logits.
  */
 #include "daemon/forward.h"
 
@@ -17,11 +18,11 @@
 /* A worker's view of the rows that are on their way. */
 struct rows {
 	struct forward *f;
-	struct kernel_part part;	 /* this worker's share of an op */
-	uint32_t n;			 /* T, after the last layer's cache write R */
+	struct kernel_part part; /* this worker's share of an op */
+	uint32_t n;		 /* T, after the last layer's cache write R */
 	const struct kernel_seq *const *seqs; /* [group][n_seqs] */
 	uint32_t n_seqs;
-	struct kernel_act act;		 /* input of the next matmuls, [T][width of the last make] */
+	struct kernel_act act;	 /* input of the next matmuls, T rows */
 };
 
 static bool is_own(const struct rows *r)
@@ -139,8 +140,9 @@ static void attention(const struct rows *r, const struct model_layer *d)
 }
 
 /*
- * Only the tail rows go on: worker 0 packs their q and x (each row moves down or stays, so ascending
- * order never overwrites one that is still to come), and from here on the sequences are the tails.
+ * Only the tail rows go on: worker 0 packs their q and x (each row moves down or stays, so
+ * ascending order never overwrites one that is still to come), and from here on the sequences are
+ * the tails.
  */
 static void keep_tails(struct rows *r, const struct model_layer *d)
 {

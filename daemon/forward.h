@@ -34,8 +34,8 @@ struct forward {
 
 /*
  * One pass: work->ids [T] of work->seqs through all layers; K and V go to the pages, logits of the
- * tail rows to work->logits [R][V]. Every worker calls it with its rank; before and after it the team
- * must have met (`team_run()` does that).
+ * tail rows to work->logits [R][V]. Every worker calls it with its rank; before and after it the
+ * team must have met (`team_run()` does that).
  */
 void forward(struct forward *f, int rank);
 

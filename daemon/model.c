@@ -3,9 +3,9 @@
  * model: see daemon/model.h.
  *
  * The load goes: family -> numbers from the metadata -> tensors by name with the shapes that these
- * numbers ask for -> no tensor left over. Numbers are bounded before they are multiplied, and shapes
- * are compared with tensors whose bytes the gguf has already found inside the file, so nothing is ever
- * allocated on the word of a header alone except n_layers descriptors.
+ * numbers ask for -> no tensor left over. Numbers are bounded before they are multiplied, and
+ * shapes are compared with tensors whose bytes the gguf has already found inside the file, so
+ * nothing is ever allocated on the word of a header alone except n_layers descriptors.
  */
 #include "daemon/model.h"
 
@@ -39,7 +39,7 @@ struct loader {
 	uint32_t n_used; /* tensors that a field asked for */
 };
 
-/* ---- metadata ---------------------------------------------------------------------------------- */
+/* ---- metadata -------------------------------------------------------------------------------- */
 
 /* "llama.block_count" */
 static const char *key_of(const struct loader *l, const char *suffix, char key[GGUF_KEY_MAX])
@@ -210,7 +210,7 @@ static int read_layer_numbers(struct loader *l, struct model_layer *d)
 	return 0;
 }
 
-/* ---- tensors ----------------------------------------------------------------------------------- */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 static bool is_computed(enum gguf_type type)
 {
@@ -327,8 +327,8 @@ static int find_vocabulary(struct loader *l)
 	if (get_optional_u32(l, "vocab_size", &n_said))
 		return l->err->code;
 	if (n_said != m->n_vocab)
-		return error_set(l->err, -EBADMSG, "vocab_size is %u, token_embd.weight has %u rows",
-				 n_said, m->n_vocab);
+		return error_set(l->err, -EBADMSG, "vocab_size is %u, token_embd.weight has %u "
+				 "rows", n_said, m->n_vocab);
 	if (!gguf_get_array(l->g, "tokenizer.ggml.tokens", GGUF_VALUE_STR, &tokens, NULL) &&
 	    tokens.n > m->n_vocab)
 		return error_set(l->err, -EBADMSG,
@@ -404,7 +404,7 @@ static int refuse_leftovers(struct loader *l)
 	return 0;
 }
 
-/* ---- the whole --------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 /* One group for all layers: every one attends to the full context. */
 static void make_kv_groups(struct model *m)

@@ -2,11 +2,11 @@
 /*
  * model: what a GGUF file says about a network, checked, as data: one descriptor per layer.
  *
- * A family (the file's `general.architecture`) is a row in a table of daemon/model.c; everything that
- * differs between families and layers is a field here, and `forward()` reads the fields. Adding a
- * family means a row and, where it does something new, a field. An architecture, tensor type or
- * setting that is not known is refused by name; a tensor that no field asked for is refused too,
- * because leaving it out would give wrong text without a word.
+ * A family (the file's `general.architecture`) is a row in a table of daemon/model.c; everything
+ * that differs between families and layers is a field here, and `forward()` reads the fields.
+ * Adding a family means a row and, where it does something new, a field. An architecture, tensor
+ * type or setting that is not known is refused by name; a tensor that no field asked for is
+ * refused too, because leaving it out would give wrong text without a word.
  *
  * Holds pointers into the gguf, which must outlive it. Packing the weights for a device is the
  * engine's business (daemon/weights.h). Read-only after the load: any thread.
@@ -85,9 +85,9 @@ struct model {
 };
 
 /*
- * Reads the descriptor out of g. 0 and *out; -ENOTSUP for an architecture, setting or tensor type that
- * is not known, -EBADMSG for a file that contradicts itself or lacks something; err names the key or
- * tensor and both numbers. model_free() takes it back; NULL is allowed there.
+ * Reads the descriptor out of g. 0 and *out; -ENOTSUP for an architecture, setting or tensor type
+ * that is not known, -EBADMSG for a file that contradicts itself or lacks something; err names the
+ * key or tensor and both numbers. model_free() takes it back; NULL is allowed there.
  */
 int model_load(const struct gguf *g, struct model **out, struct error *err);
 void model_free(struct model *m);

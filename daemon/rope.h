@@ -2,8 +2,8 @@
 /*
  * rope: the angles by which positions turn the heads (RoPE, Su et al. 2021), as tables.
  *
- * Made once, for the positions that the KV pool can hold. The kernels only read them, so that no step
- * computes a sine and every instruction set sees the same bits.
+ * Made once, for the positions that the KV pool can hold. The kernels only read them, so that no
+ * step computes a sine and every instruction set sees the same bits.
  */
 #ifndef DEVLLM_ROPE_H
 #define DEVLLM_ROPE_H

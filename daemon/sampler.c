@@ -98,9 +98,9 @@ static uint32_t rank_of(float x)
 }
 
 /*
- * 2^MASS_BITS * exp(x) for x < 0, rounded down. Only additions, multiplications and exact scaling in
- * double, so the bits are the same everywhere: x = n ln2 + r, |r| <= ln2 / 2, Taylor to r^7 (error
- * below 2^-27, as fine as the logits are).
+ * 2^MASS_BITS * exp(x) for x < 0, rounded down. Only additions, multiplications and exact scaling
+ * in double, so the bits are the same everywhere: x = n ln2 + r, |r| <= ln2 / 2, Taylor to r^7
+ * (error below 2^-27, as fine as the logits are).
  */
 static uint64_t mass_of(double x)
 {

@@ -2,17 +2,18 @@
 /*
  * team: see daemon/team.h.
  *
- * Two words carry everything: `job`, counted up by the creator for each run, and `phase`, counted up
- * by the last worker that comes to a barrier. A run ends with a barrier. Whoever waits for a word to
- * change spins first, then registers in the word's count of sleepers and sleeps on it:
+ * Two words carry everything: `job`, counted up by the creator for each run, and `phase`, counted
+ * up by the last worker that comes to a barrier. A run ends with a barrier. Whoever waits for a
+ * word to change spins first, then registers in the word's count of sleepers and sleeps on it:
  *
- *	waiter: sleepers += 1; sleep while word == old		waker: word += 1; if sleepers: wake all
+ *	waiter: sleepers += 1; sleep while word == old
+ *	waker:  word += 1; if sleepers: wake all
  *
- * Both sides do their two steps in that order with sequential consistency, so either the waker sees
- * the sleeper or the sleeper sees the new word (the futex compares it again): no wake-up is lost.
- * Data written before a barrier is published by the release in the waker's increment and seen by the
- * acquire of each waiter's load of the word; what earlier arrivals wrote reaches the waker through
- * the acquire-release of `n_arrived`.
+ * Both sides do their two steps in that order with sequential consistency, so either the waker
+ * sees the sleeper or the sleeper sees the new word (the futex compares it again): no wake-up is
+ * lost. Data written before a barrier is published by the release in the waker's increment and
+ * seen by the acquire of each waiter's load of the word; what earlier arrivals wrote reaches the
+ * waker through the acquire-release of `n_arrived`.
  */
 #include "daemon/team.h"
 

@@ -2,10 +2,10 @@
 /*
  * weights: see daemon/weights.h.
  *
- * One list of jobs, a job per tensor, is made from the model's descriptors. Laying out walks it twice
- * (count, hand out), packing walks it once on all workers. To widen a matrix to f32 it is packed as it
- * is into a scratch arena, read back row by row by the embedding look-up, which is the kernels' one
- * dequantizer, and packed again as f32.
+ * One list of jobs, a job per tensor, is made from the model's descriptors. Laying out walks it
+ * twice (count, hand out), packing walks it once on all workers. To widen a matrix to f32 it is
+ * packed as it is into a scratch arena, read back row by row by the embedding look-up, which is
+ * the kernels' one dequantizer, and packed again as f32.
  */
 #include "daemon/weights.h"
 
@@ -40,7 +40,7 @@ struct packing {
 	uint32_t *ids;		  /* [N] 0, 1, 2... */
 };
 
-/* ---- what is to be packed ---------------------------------------------------------------------- */
+/* ---- what is to be packed -------------------------------------------------------------------- */
 
 static void add_vector(struct packing *p, const struct gguf_tensor *t, float **out)
 {
@@ -82,7 +82,7 @@ static void list_jobs(struct packing *p)
 	}
 }
 
-/* ---- where it goes ----------------------------------------------------------------------------- */
+/* ---- where it goes --------------------------------------------------------------------------- */
 
 static void take_planes(const struct kernel_ops *ops, struct arena *a, struct kernel_weight *w)
 {
@@ -150,7 +150,7 @@ static int map_all(struct packing *p, struct error *err)
 	return 0;
 }
 
-/* ---- packing, on every worker ------------------------------------------------------------------ */
+/* ---- packing, on every worker ---------------------------------------------------------------- */
 
 static void widen(struct packing *p, const struct job *j, struct kernel_part part)
 {
@@ -195,7 +195,7 @@ static void pack_all(void *arg, int rank, int n)
 	}
 }
 
-/* ---- the whole --------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 static size_t matrix_bytes(const struct weights_matrix *x)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * workspace: the buffers of a step, made once for the largest one, so that a step allocates nothing.
+ * workspace: the buffers of a step, made once for the largest one, so that a step allocates
+ * nothing.
  *
  * Letters as in kernels/kernels.h; T is here the most rows of a step, S the most sequences, R the
  * most rows with logits; H*K, G*K and F the largest of any layer. Owned by the engine.
