@@ -34,9 +34,9 @@ struct state {
 /* One query row and head, and the slots of a tile that it sees. */
 struct query {
 	const struct kernel_attention_args *a;
-	const float *q;	    /* [K] */
-	const uint16_t *k;  /* the tile's page: K [K][32], V [32][K] behind it */
-	size_t from, to;    /* slots seen: from..to-1 */
+	const float *q;	   /* [K] */
+	const uint16_t *k; /* the tile's page: K [K][32], V [32][K] behind it */
+	size_t from, to;   /* slots seen: from..to-1 */
 };
 
 static float score(const struct query *x, size_t slot)
@@ -66,7 +66,7 @@ static void add_tile(const struct query *x, struct state *st)
 {
 	size_t dims = x->a->kv.head_dim;
 	const uint16_t *v = x->k + dims * KERNEL_PAGE_TOKENS;
-	float s[KERNEL_PAGE_TOKENS], p[KERNEL_PAGE_TOKENS] = { 0 }, max = st->max, c;
+	float s[KERNEL_PAGE_TOKENS], p[KERNEL_PAGE_TOKENS] = {0}, max = st->max, c;
 
 	for (size_t j = x->from; j < x->to; j++) {
 		s[j] = score(x, j);
@@ -102,13 +102,13 @@ static void attend(const struct kernel_attention_args *a, const struct kernel_se
 	size_t dims = a->kv.head_dim, row = seq->row0 + (pos - seq->pos0), first, next;
 	uint32_t g = h / (a->n_heads / a->kv.n_kv_heads);
 	float *out = a->out + (row * a->n_heads + h) * dims;
-	struct query x = { .a = a, .q = a->q + row * a->ldq + h * dims };
-	struct state total = { .max = -INFINITY }, span = total;
+	struct query x = {.a = a, .q = a->q + row * a->ldq + h * dims};
+	struct state total = {.max = -INFINITY}, span = total;
 
 	first = a->window && pos >= a->window ? pos - a->window + 1 : 0;
 	for (size_t at = first; at <= pos; at = next) {
 		if (at % KERNEL_SPAN_TOKENS == 0)
-			span = (struct state){ .max = -INFINITY };
+			span = (struct state){.max = -INFINITY};
 		next = (at / KERNEL_PAGE_TOKENS + 1) * KERNEL_PAGE_TOKENS;
 		x.k = page_head(&a->kv, seq->pages, at, g);
 		x.from = at % KERNEL_PAGE_TOKENS;

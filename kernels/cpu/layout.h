@@ -22,11 +22,11 @@
 
 /* What there is to know about a weight type. */
 struct layout_type {
-	uint32_t type;		/* enum kernel_type */
-	uint32_t raw_bytes;	/* of a GGUF block of 32, or of one float */
-	uint32_t quants_bytes;	/* of 16 rows x 32, or of 16 floats */
-	uint32_t scales_bytes;	/* of 16 rows x 32; 0 for floats */
-	int32_t offset;		/* subtracted from the stored integer */
+	uint32_t type;	       /* enum kernel_type */
+	uint32_t raw_bytes;    /* of a GGUF block of 32, or of one float */
+	uint32_t quants_bytes; /* of 16 rows x 32, or of 16 floats */
+	uint32_t scales_bytes; /* of 16 rows x 32; 0 for floats */
+	int32_t offset;	       /* subtracted from the stored integer */
 	bool has_min;
 };
 
@@ -34,10 +34,10 @@ struct layout_type {
 static inline const struct layout_type *layout_of(uint32_t type)
 {
 	static const struct layout_type types[] = {
-		{ KERNEL_F32, 4, 64, 0, 0, false },    { KERNEL_F16, 2, 32, 0, 0, false },
-		{ KERNEL_BF16, 2, 32, 0, 0, false },   { KERNEL_Q8_0, 34, 512, 32, 0, false },
-		{ KERNEL_Q4_0, 18, 256, 32, 8, false }, { KERNEL_Q4_1, 20, 256, 64, 0, true },
-		{ KERNEL_Q5_0, 22, 320, 32, 16, false }, { KERNEL_Q5_1, 24, 320, 64, 0, true },
+		{KERNEL_F32, 4, 64, 0, 0, false},      {KERNEL_F16, 2, 32, 0, 0, false},
+		{KERNEL_BF16, 2, 32, 0, 0, false},     {KERNEL_Q8_0, 34, 512, 32, 0, false},
+		{KERNEL_Q4_0, 18, 256, 32, 8, false},  {KERNEL_Q4_1, 20, 256, 64, 0, true},
+		{KERNEL_Q5_0, 22, 320, 32, 16, false}, {KERNEL_Q5_1, 24, 320, 64, 0, true},
 	};
 
 	for (size_t i = 0; i < sizeof(types) / sizeof(*types); i++)

@@ -14,7 +14,7 @@
 
 static float sum_of_squares(const float *x, size_t n)
 {
-	float lanes[16] = { 0 };
+	float lanes[16] = {0};
 
 	for (size_t i = 0; i < n; i++)
 		lanes[i % 16] = fmaf(x[i], x[i], lanes[i % 16]);

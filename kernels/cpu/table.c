@@ -32,7 +32,7 @@ const struct kernel_ops kernels_ref = {
 
 const struct kernel_ops *kernels_find(const char *name)
 {
-	static const struct kernel_ops *const tables[] = { &kernels_ref }; /* fastest first */
+	static const struct kernel_ops *const tables[] = {&kernels_ref}; /* fastest first */
 
 	for (size_t i = 0; i < sizeof(tables) / sizeof(*tables); i++) {
 		if (name && strcmp(name, "auto") && strcmp(name, tables[i]->name))
