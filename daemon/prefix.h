@@ -5,7 +5,7 @@
  * Key of page i = BLAKE2b(key: tenant secret; chain of page i-1, the 32 ids), so a hit never
  * crosses tenants and never tells one what another sent. The 32 ids are stored and compared on a
  * hit. Pure bookkeeping on the daemon's thread; it holds one reference on each page it knows.
- * Eviction is leaf first, oldest use first. A whole-prompt hit leaves the last token to be computed.
+ * Eviction is leaf first, oldest use first. A whole-prompt hit leaves the last token to compute.
  * Every group's page of the same index goes together: "a page" here is one of each group. Tenants
  * that were given the same secret share their pages and their quota.
  */

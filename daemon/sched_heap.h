@@ -8,6 +8,7 @@
 #define DEVLLM_SCHED_HEAP_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct sched_node {
