@@ -29,7 +29,7 @@ struct request;
 struct sched;
 struct stats;
 
-#define TENANT_TABLE_MAX 256u /* tenants at once, "default" and configured ones included */
+#define TENANT_TABLE_MAX 1024u /* tenants at once, "default" and configured ones included */
 
 /* 0: no limit. */
 struct tenant_limits {
@@ -71,12 +71,19 @@ struct tenant {
 
 struct tenant_table;
 
+struct tenant_table_args {
+	const struct config *config; /* stays the caller's, must outlive the table */
+	struct sched *sched;	     /* NULL in tests */
+	struct stats *stats;	     /* NULL in tests */
+	uint32_t max_tenants;	     /* 0: TENANT_TABLE_MAX */
+};
+
 /*
- * Tenants of the configuration and "default". max_tenants: 0 means TENANT_TABLE_MAX. stats may be
- * NULL. 0, -ENOMEM, -EINVAL with err (more configured tenants than slots, a uid listed twice).
+ * Tenants of the configuration and "default". 0, -ENOMEM, -EINVAL with err (more configured tenants
+ * than slots, a uid listed twice).
  */
-int tenant_table_create(const struct config *c, uint32_t max_tenants, struct sched *sched,
-			struct stats *stats, struct tenant_table **out, struct error *err);
+int tenant_table_create(const struct tenant_table_args *args, struct tenant_table **out,
+			struct error *err);
 void tenant_table_destroy(struct tenant_table *t);
 
 /* Who pays for this uid; holds a reference until tenant_put(). Never NULL. */
