@@ -2,11 +2,11 @@
 /*
  * burst: many requests from many processes, made from a seed, their ids printed in order.
  *
- * A program of the e2e tests, no test itself: two bursts with the same --seed ask the same questions, so whatever
- * the daemon's settings, the number of processes or the requests in flight, their outputs must be equal byte for
- * byte. One line a request: index, reason, status, prompt tokens, ids. Each client checks on the way that nothing is
- * lost, repeated or crossed: every request has one END, indexes run 0..n-1, user_data comes back.
- * Rates go to stderr as JSON.
+ * A program of the e2e tests, no test itself: two bursts with the same --seed ask the same
+ * questions, so whatever the daemon's settings, the number of processes or the requests in flight,
+ * their outputs must be equal byte for byte. One line a request: index, reason, status, prompt
+ * tokens, ids. Each client checks on the way that nothing is lost, repeated or crossed: every
+ * request has one END, indexes run 0..n-1, user_data comes back. Rates go to stderr as JSON.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -26,10 +26,10 @@ struct burst {
 	uint32_t isl_min, isl_max, osl_max;
 	uint32_t n_vocab, prefix_tokens; /* ids are drawn from 3..n_vocab-1 */
 	uint64_t seed;
-	bool is_seeded; /* odd requests sample with their own seed; else all are greedy */
-	const char *pause;	/* after its first event a client stops reading until this file exists */
-	uint32_t ring_bytes;	/* 0: libllm's own choice */
-	bool needs_all; /* every request must end without an error */
+	bool is_seeded;	   /* odd requests sample with their own seed; else all are greedy */
+	const char *pause; /* after its first event a client stops reading until this file exists */
+	uint32_t ring_bytes; /* 0: libllm's own choice */
+	bool needs_all;	     /* every request must end without an error */
 };
 
 struct flight {
@@ -206,7 +206,8 @@ static void print_sorted(const struct burst *b, FILE **files)
 			unsigned long i = strtoul(line, NULL, 10);
 
 			if (i >= b->n || lines[i])
-				fail("a request ended twice or is none of ours", (long long)i, b->n);
+				fail("a request ended twice or is none of ours", (long long)i,
+				     b->n);
 			lines[i] = strdup(line);
 		}
 		fclose(files[p]);
@@ -250,7 +251,8 @@ static void run(const struct burst *b)
 			fail("exit status of a client", status, 0);
 	d = now() - t0;
 	print_sorted(b, files);
-	fprintf(stderr, "\"requests\":%u,\"processes\":%u,\"seconds\":%.3f,\"requests_per_s\":%.1f}\n",
+	fprintf(stderr,
+		"\"requests\":%u,\"processes\":%u,\"seconds\":%.3f,\"requests_per_s\":%.1f}\n",
 		b->n, b->n_procs, d, b->n / d);
 	free(files);
 }
@@ -258,18 +260,25 @@ static void run(const struct burst *b)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "connect", 1, 0, 'c' }, { "n", 1, 0, 'n' },	       { "procs", 1, 0, 'p' },
-		{ "inflight", 1, 0, 'i' }, { "isl-min", 1, 0, 'm' },   { "isl", 1, 0, 'l' },
-		{ "osl", 1, 0, 'o' },	  { "vocab", 1, 0, 'v' },      { "prefix", 1, 0, 'x' },
-		{ "seed", 1, 0, 's' },	  { "seeded", 0, 0, 'd' },     { "any-end", 0, 0, 'a' },
-		{ "pause", 1, 0, 'u' },	  { "ring", 1, 0, 'r' },       { 0 },
+		{"connect", 1, 0, 'c'},	 {"n", 1, 0, 'n'},	 {"procs", 1, 0, 'p'},
+		{"inflight", 1, 0, 'i'}, {"isl-min", 1, 0, 'm'}, {"isl", 1, 0, 'l'},
+		{"osl", 1, 0, 'o'},	 {"vocab", 1, 0, 'v'},	 {"prefix", 1, 0, 'x'},
+		{"seed", 1, 0, 's'},	 {"seeded", 0, 0, 'd'},	 {"any-end", 0, 0, 'a'},
+		{"pause", 1, 0, 'u'},	 {"ring", 1, 0, 'r'},	 {0},
 	};
-	struct burst b = { .n = 64, .n_procs = 1, .n_inflight = 64, .isl_min = 1, .isl_max = 400,
-			   .osl_max = 32, .n_vocab = 512, .seed = 1, .needs_all = true };
-	uint32_t *numbers[128] = { ['n'] = &b.n,	['p'] = &b.n_procs, ['i'] = &b.n_inflight,
-				   ['m'] = &b.isl_min,	['l'] = &b.isl_max, ['o'] = &b.osl_max,
-				   ['v'] = &b.n_vocab,	['x'] = &b.prefix_tokens,
-				   ['r'] = &b.ring_bytes };
+	struct burst b = {.n = 64,
+			  .n_procs = 1,
+			  .n_inflight = 64,
+			  .isl_min = 1,
+			  .isl_max = 400,
+			  .osl_max = 32,
+			  .n_vocab = 512,
+			  .seed = 1,
+			  .needs_all = true};
+	uint32_t *numbers[128] = {
+		['n'] = &b.n,	    ['p'] = &b.n_procs,	      ['i'] = &b.n_inflight,
+		['m'] = &b.isl_min, ['l'] = &b.isl_max,	      ['o'] = &b.osl_max,
+		['v'] = &b.n_vocab, ['x'] = &b.prefix_tokens, ['r'] = &b.ring_bytes};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) > 0) {

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 #
-# lib: what the e2e tests share: a daemon on a socket of its own, stopped by its pid, and a few checks.
-# Source it first: `. tests/e2e/lib.sh`. Scripts run from the root of the tree with BUILD, SHARED, MODEL and
-# a TMPDIR of their own; every wait is bounded.
+# lib: what the e2e tests share: a daemon on a socket of its own, stopped by its pid, and a few
+# checks. Source it first: `. tests/e2e/lib.sh`. Scripts run from the root of the tree with
+# BUILD, SHARED, MODEL and a TMPDIR of their own; every wait is bounded.
 set -eu -o pipefail
 
 BUILD=${BUILD:-build}
@@ -83,7 +83,8 @@ wait_for() {
 daemon_start() {
 	"$BUILD/llmd" --socket "$SOCKET" "$@" >> "$SCRATCH/llmd.log" 2>&1 &
 	DAEMON=$!
-	wait_for 60 daemon_answers || fail "llmd $* does not answer: $(tail -n 3 "$SCRATCH/llmd.log")"
+	wait_for 60 daemon_answers ||
+		fail "llmd $* does not answer: $(tail -n 3 "$SCRATCH/llmd.log")"
 }
 
 daemon_answers() {
@@ -110,7 +111,55 @@ status_of() {
 	ctl status | awk -v m="$1" '$1 == m { print $2 }'
 }
 
+# requests_with PATTERN: how many live requests have it in their JSON, as '"osl": *[1-9]'
+requests_with() {
+	ctl requests --json | grep -oE -- "$1" | wc -l
+}
+
+# has_requests N PATTERN: at least N do
+has_requests() {
+	[ "$(requests_with "$2")" -ge "$1" ]
+}
+
+# has_status MEMBER VALUE
+has_status() {
+	[ "$(status_of "$1")" = "$2" ]
+}
+
 # burst OPTION...: see tests/e2e/burst.c
 burst() {
 	"$BUILD/tests/e2e/burst" --connect "$SOCKET" "$@"
+}
+
+# burst_run NAME BURST_OPTION... -- DAEMON_OPTION...: a daemon for one burst of "${ask[@]}" requests;
+# its answers in $SCRATCH/NAME, the daemon's status after it in $SCRATCH/NAME.status. A NAME that
+# starts with warm runs the burst twice. All must equal the burst called alone.
+burst_run() {
+	local name=$1 how=()
+	shift
+	while [ "$1" != -- ]; do
+		how+=("$1")
+		shift
+	done
+	shift
+	daemon_start "$@"
+	case $name in
+	warm*) burst "${ask[@]}" "${how[@]}" > /dev/null 2>&1 || fail "burst $name, cold" ;;
+	esac
+	burst "${ask[@]}" "${how[@]}" > "$SCRATCH/$name" 2> "$SCRATCH/rates" || {
+		cat "$SCRATCH/rates"
+		fail "burst $name with llmd $*"
+	}
+	ctl status > "$SCRATCH/$name.status"
+	ctl metrics > "$SCRATCH/$name.metrics"
+	daemon_stop
+	if [ "$name" != alone ]; then
+		check "llmd $*: $name equals alone" cmp "$SCRATCH/alone" "$SCRATCH/$name"
+	fi
+	echo "$name: $(cat "$SCRATCH/rates")"
+}
+
+# has_preempted NAME: the daemon of that burst_run preempted
+has_preempted() {
+	grep -qE '^preemptions +[1-9]' "$SCRATCH/$1.status"
 }
