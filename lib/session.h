@@ -9,6 +9,7 @@
  * submit.c	  requests and cancels out
  * reap.c	  records in: the ring's consumer
  * uring.c	  the same sends as SQEs of a program's own io_uring
+ * control.c	  one question to the daemon itself, no session
  * strerror.c	  sentences
  *
  * How a session ends (llm_session_die(), once, from wherever it is noticed):
@@ -109,6 +110,9 @@ __attribute__((format(printf, 4, 5))) int llm_session_die(struct llm *s, enum ll
 /* Notes a sentence for llm_error(); returns err. */
 __attribute__((format(printf, 3, 4))) int llm_session_fail(struct llm *s, int err, const char *fmt,
 							   ...);
+
+/* A socket connected to `where` (NULL: in the order that llm.h promises); -errno, error_text. */
+int llm_session_connect(struct llm *s, const char *where, int timeout_ms);
 
 /* Copies a caller's structure of its own size into ours; -EINVAL shorter than ours, -E2BIG unknown
  * tail. */

@@ -112,6 +112,11 @@ static int find_door(struct llm *s, int timeout_ms)
 				*own ? " or " : "", own);
 }
 
+int llm_session_connect(struct llm *s, const char *where, int timeout_ms)
+{
+	return where ? connect_to(s, where, timeout_ms) : find_door(s, timeout_ms);
+}
+
 /* ---- opening and closing ----------------------------------------------------------------- */
 
 static int check_args(struct llm *s, const char *where, struct llm_open_args *a)
@@ -192,10 +197,7 @@ static int open_session(struct llm *s, const char *where, struct llm_open_args *
 
 	if (err)
 		return err;
-	if (a->fd)
-		s->fd = a->fd;
-	else
-		s->fd = where ? connect_to(s, where, a->timeout_ms) : find_door(s, a->timeout_ms);
+	s->fd = a->fd ? a->fd : llm_session_connect(s, where, a->timeout_ms);
 	if (s->fd < 0)
 		return s->fd;
 	err = start(s, a);

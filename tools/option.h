@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * option: the command lines of the tools. One table per command gives parsing, --help and usage errors, so that
- * they cannot disagree. Long options take `--name VALUE` and `--name=VALUE`; a lone `--` ends the options.
+ * option: the command lines of the tools. One table per command gives parsing, --help and usage
+ * errors, so that they cannot disagree. Long options take `--name VALUE` and `--name=VALUE`; a lone
+ * `--` ends the options.
  */
 #ifndef DEVLLM_OPTION_H
 #define DEVLLM_OPTION_H
@@ -10,12 +11,12 @@
 #include <stdint.h>
 
 enum option_type {
-	OPTION_FLAG,   /* bool */
-	OPTION_TEXT,   /* const char *, points into argv */
-	OPTION_U32,    /* uint32_t, decimal */
-	OPTION_U64,    /* uint64_t, decimal */
-	OPTION_FLOAT,  /* float, finite, >= 0 */
-	OPTION_LIST,   /* struct option_list: may be given again */
+	OPTION_FLAG,  /* bool */
+	OPTION_TEXT,  /* const char *, points into argv */
+	OPTION_U32,   /* uint32_t, decimal */
+	OPTION_U64,   /* uint64_t, decimal */
+	OPTION_FLOAT, /* float, finite, >= 0 */
+	OPTION_LIST,  /* struct option_list: may be given again */
 };
 
 #define OPTION_LIST_MAX 16
@@ -26,18 +27,18 @@ struct option_list {
 };
 
 struct option_def {
-	const char *name;  /* without dashes; a one-letter name is `-n` */
+	const char *name; /* without dashes; a one-letter name is `-n` */
 	enum option_type type;
-	void *value;	   /* where it goes, by type */
-	const char *arg;   /* placeholder in --help, NULL for flags */
+	void *value;	 /* where it goes, by type */
+	const char *arg; /* placeholder in --help, NULL for flags */
 	const char *help;
 };
 
 /* A command: its table ends with a NULL name. */
 struct option_command {
-	const char *name;	/* "llm run" */
-	const char *usage;	/* what follows the name on the usage line */
-	const char *about;	/* one sentence or more for --help */
+	const char *name;  /* "llm run" */
+	const char *usage; /* what follows the name on the usage line */
+	const char *about; /* one sentence or more for --help */
 	const struct option_def *defs;
 };
 
@@ -53,6 +54,6 @@ int option_parse(const struct option_command *cmd, int argc, char **argv, int *n
 
 /* Says on stderr what is wrong and where help is; returns 2, the exit code for usage. */
 __attribute__((format(printf, 2, 3))) int option_usage(const struct option_command *cmd,
-							 const char *fmt, ...);
+						       const char *fmt, ...);
 
 #endif
