@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 #
-# One Makefile for the whole tree. Sources are found by wildcard: a new file in a room needs no edit here.
+# One Makefile for the whole tree. Sources are found by wildcard: a new file needs no edit here.
 #
 #   make                     build all that can be built into $(BUILD), one line a file
 #   make demo                set-up, build, model, one prompt
-#   make check [T=name]      set-up, build, every test (or the named ones); check-fast leaves the slow ones out
+#   make check [T=name]      set-up, build, every test (or the named ones)
+#   make check-fast          the same without the slow ones
 #   make install uninstall   with DESTDIR= and PREFIX=
 #   make clean               remove $(BUILD) and its sanitizer siblings
 #
@@ -35,8 +36,11 @@ ifneq ($(filter-out address undefined thread,$(sanitizers)),)
 $(error SAN=$(SAN): known are address, undefined, thread and address,undefined)
 endif
 # The directory that this build writes to; tests are told it as BUILD.
-O := $(BUILD)$(if $(filter address,$(sanitizers)),-asan)$(if $(filter undefined,$(sanitizers)),-ubsan)$(if \
-	$(filter thread,$(sanitizers)),-tsan)
+O := $(BUILD)
+ifneq ($(SAN),)
+O := $(subst $() ,,$(BUILD) $(patsubst %,-%,$(subst address,asan,$(subst undefined,ubsan,$(subst \
+	thread,tsan,$(sanitizers))))))
+endif
 
 Q   := $(if $(filter 1,$(V)),,@)
 say  = @printf '  %-7s %s\n'
@@ -78,19 +82,21 @@ compile = $(CC) $(CPPFLAGS) $(CFLAGS) $(BASE) $(SANFLAGS) $(LOCAL) $(RARE)
 
 # ---- sources -----------------------------------------------------------------------------------
 
-engine_src  := $(filter-out daemon/main.c,$(wildcard daemon/*.c)) $(wildcard kernels/*.c kernels/*/*.c)
+engine_src  := $(filter-out daemon/main.c,$(wildcard daemon/*.c kernels/*.c kernels/*/*.c))
 lib_src     := $(wildcard lib/*.c)
 tools_src   := $(wildcard tools/*.c)
-# tools/llmX.c is a program, tools/llmX_*.c are its further files, every other file serves all tools.
+# tools/llmX.c is a program, tools/llmX_*.c its further files, every other file serves all tools.
 tools_main  := $(foreach f,$(filter tools/llm%,$(tools_src)),$(if $(findstring _,$(notdir $f)),,$f))
 tools_shared := $(filter-out tools/llm%,$(tools_src))
 tools       := $(tools_main:tools/%.c=%)
 offline     := llmbench llmeval llmtok llmplan
 examples    := $(patsubst %.c,%,$(wildcard examples/*.c))
-# tests/NAME.c are programs that tests use, tests/NAME_*.c their further files; in the rooms one file is one program.
+# tests/NAME.c is a program that tests use, tests/NAME_*.c its further files; in the folders below
+# one file is one program.
 tests_src   := $(wildcard tests/*.c)
 tests_main  := $(foreach f,$(tests_src),$(if $(findstring _,$(notdir $f)),,$f))
-test_progs  := $(patsubst %.c,%,$(tests_main) $(wildcard tests/unit/*.c tests/kernels/*.c tests/e2e/*.c tests/fuzz/*.c))
+tests_each  := $(wildcard tests/unit/*.c tests/kernels/*.c tests/fuzz/*.c)
+test_progs  := $(patsubst %.c,%,$(tests_main) $(tests_each) $(wildcard tests/e2e/*.c))
 
 obj = $(patsubst %.c,$(O)/obj/%.o,$(1))
 
@@ -125,10 +131,11 @@ skipped:
 	@for p in $(LACKING); do case $$p in \
 	liburing) what="libllm, llmd, every tool";; \
 	*) what="llmd, offline tools, tests";; \
-	esac; printf '  %-7s %s: %s not found by pkg-config (tools/setup.sh installs it)\n' SKIP "$$what" "$$p"; done
+	esac; printf '  %-7s %s: %s not found (see tools/setup.sh)\n' SKIP "$$what" $$p; done
 
 # Stamps: their text changes when flags or file lists do, and with it everything built from them.
-flags_text = $(CC) $(CPPFLAGS) $(CFLAGS) $(BASE) $(SANFLAGS) $(RARE) $(KERNEL_OPT) $(ISA_AVX512) $(PIC)
+flags_text = $(CC) $(CPPFLAGS) $(CFLAGS) $(BASE) $(SANFLAGS) $(RARE) $(KERNEL_OPT) $(ISA_AVX512) \
+	$(PIC)
 link_text  = $(LDFLAGS) $(LDLIBS) $(engine_src) $(lib_src) $(tools_src)
 stamp = @mkdir -p $(@D); printf '%s\n' '$(subst ','\'',$(1))' | cmp -s - $@ || \
 	printf '%s\n' '$(subst ','\'',$(1))' > $@
@@ -143,7 +150,8 @@ $(O)/obj/%.o: %.c $(O)/flags
 	$(Q)$(compile) -MMD -MP -c -o $@ $<
 
 archive = $(Q)rm -f $@ && $(AR) rcs $@ $(filter %.o,$^)
-link    = $(Q)mkdir -p $(@D) && $(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LDLIBS)
+link    = $(Q)mkdir -p $(@D) && \
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LDLIBS)
 
 $(O)/libengine.a: $(call obj,$(engine_src)) $(O)/links
 	$(say) AR $@
@@ -166,19 +174,21 @@ $(O)/llmd: $(O)/obj/daemon/main.o $(O)/libengine.a
 
 # $(1): tool, $(2): the archives it links
 define tool_rule
-$(O)/$(1): $(call obj,tools/$(1).c $(filter tools/$(1)_%,$(tools_src))) $(O)/libtool.a $(2) $(O)/links
+$(O)/$(1): $(call obj,tools/$(1).c $(filter tools/$(1)_%,$(tools_src))) $(O)/libtool.a $(2) \
+		$(O)/links
 	$$(say) LD $$@
 	$$(link)
 endef
-$(foreach t,$(filter-out $(offline),$(tools)),$(eval $(call tool_rule,$t,$(O)/libllm.a)))
-$(foreach t,$(filter $(offline),$(tools)),$(eval $(call tool_rule,$t,$(O)/libengine.a $(O)/libllm.a)))
+tool_archives = $(if $(filter $(offline),$(1)),$(O)/libengine.a) $(O)/libllm.a
+$(foreach t,$(tools),$(eval $(call tool_rule,$t,$(call tool_archives,$t))))
 
 $(addprefix $(O)/,$(examples)): $(O)/%: $(O)/obj/%.o $(O)/libllm.a $(O)/links
 	$(say) LD $@
 	$(link)
 
 define test_rule
-$(O)/$(1): $(call obj,$(1).c $(filter $(1)_%,$(tests_src))) $(O)/libengine.a $(O)/libllm.a $(O)/links
+$(O)/$(1): $(call obj,$(1).c $(filter $(1)_%,$(tests_src))) $(O)/libengine.a $(O)/libllm.a \
+		$(O)/links
 	$$(say) LD $$@
 	$$(link)
 endef
@@ -186,7 +196,8 @@ $(foreach t,$(test_progs),$(eval $(call test_rule,$t)))
 
 # ---- the two commands --------------------------------------------------------------------------
 
-# Set-up may install the very libraries that this file asks pkg-config for, so what follows it is a make of its own.
+# Set-up may install the very libraries that this file asks pkg-config for, so what follows it is a
+# make of its own.
 parallel = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 
 setup:
@@ -198,10 +209,11 @@ demo: setup
 	@$(O)/llm run -m $(MODEL) --raw -n 64 "The capital of France is"
 
 check check-fast: setup
-	@BUILD=$(BUILD) CC=$(CC) tests/run.sh $(if $(filter check-fast,$@),--fast) $(patsubst %,'%',$(T))
+	@BUILD=$(BUILD) CC=$(CC) tests/run.sh $(if $(filter check-fast,$@),--fast) \
+		$(patsubst %,'%',$(T))
 
 # What the tests marked `san` need, in an instrumented build (SAN=...); tests/run.sh asks for it.
-san_marked = $(shell grep -lE '^ \* Marks:.*\bsan\b' $(wildcard tests/unit/*.c tests/kernels/*.c tests/fuzz/*.c) /dev/null)
+san_marked = $(shell grep -lE '\bMarks:.*\bsan\b' $(tests_each) /dev/null)
 san: $(programs) $(patsubst %.c,$(O)/%,$(tests_main) $(wildcard tests/e2e/*.c) $(san_marked))
 
 # ---- installation ------------------------------------------------------------------------------
@@ -225,15 +237,18 @@ install: programs
 	$(Q)ln -sf libllm.so.$(SOVERSION) $(libdir)/libllm.so
 	$(Q)install -m 644 $(O)/libllm.a $(libdir)
 	$(Q)install -m 644 lib/include/llm.h $(incdir)
-	$(Q)sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' lib/libllm.pc.in > $(libdir)/pkgconfig/libllm.pc
-	$(Q)for m in $(mans); do d=$(mandir)/man$${m##*.}; install -d $$d && install -m 644 $$m $$d || exit 1; done
+	$(Q)sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' lib/libllm.pc.in \
+		> $(libdir)/pkgconfig/libllm.pc
+	$(Q)for m in $(mans); do \
+		install -D -m 644 $$m $(mandir)/man$${m##*.}/$${m##*/} || exit 1; done
 	$(Q)sed 's|@PREFIX@|$(PREFIX)|' packaging/systemd/llmd.service > $(unitdir)/llmd.service
 	$(Q)install -m 644 packaging/sysusers.d/devllm.conf $(usersdir)
 
 uninstall:
 	$(say) REMOVE $(DESTDIR)$(PREFIX)
-	$(Q)rm -f $(addprefix $(bindir)/,$(tools)) $(sbindir)/llmd $(incdir)/llm.h $(libdir)/libllm.a
-	$(Q)rm -f $(addprefix $(libdir)/,libllm.so libllm.so.$(SOVERSION) libllm.so.$(VERSION) pkgconfig/libllm.pc)
+	$(Q)rm -f $(addprefix $(bindir)/,$(tools)) $(sbindir)/llmd $(incdir)/llm.h
+	$(Q)rm -f $(libdir)/libllm.a $(libdir)/libllm.so $(libdir)/libllm.so.$(SOVERSION) \
+		$(libdir)/libllm.so.$(VERSION) $(libdir)/pkgconfig/libllm.pc
 	$(Q)rm -f $(foreach m,$(mans),$(mandir)/man$(subst .,,$(suffix $m))/$(notdir $m))
 	$(Q)rm -f $(unitdir)/llmd.service $(usersdir)/devllm.conf
 

@@ -1,13 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# run: builds, brings the model and the vocabularies, runs the tests and counts. The one door to every
-# test: `make check` calls it.
+# run: builds, brings the model and the vocabularies, runs the tests and counts. The one door to
+# every test: `make check` calls it.
 #
-#   tests/run.sh [--fast] [NAME...]     NAME as printed (unit/sched), its last part (sched) or a glob
+#   tests/run.sh [--fast] [NAME...]    NAME as printed (unit/sched), its last part (sched) or a glob
 #
-# A test is one program: 0 pass, 1 fail, 77 skip, its reason on the last line of its output. It starts
-# in the root of the tree with BUILD, SHARED, MODEL and a TMPDIR of its own, which is removed after it.
+# A test is one program: 0 pass, 1 fail, 77 skip, its reason on the last line of its output. It
+# starts in the root of the tree with BUILD, SHARED, MODEL and a TMPDIR of its own, which is removed
+# after it.
 # A line `Marks: ...` in a test's first 30 lines tells this script what to know about it:
 #   slow        left out by --fast; may take 600 s instead of 120
 #   alone       nothing else runs beside it
@@ -44,22 +45,32 @@ log_of() {
 # report VERDICT NAME START [REASON]: one line for a person, one for the count
 report() {
 	local us=$((${EPOCHREALTIME/./} - ${3/./}))
-	printf '%-5s %-40s %3d.%d s%s\n' "$1" "$2" $((us / 1000000)) $((us / 100000 % 10)) "${4:+  ($4)}"
+	printf '%-5s %-40s %3d.%d s%s\n' \
+		"$1" "$2" $((us / 1000000)) $((us / 100000 % 10)) "${4:+  ($4)}"
 	echo "$1 $2" >> "$scratch/results"
 }
 
 show_log() {
-	sed 's/^/      /' "$(log_of "$1")" | tail -n 80
+	sed 's/^/      /' "$(log_of "$1")" | awk -v n=40 '
+		NR <= n { print; next }
+		{ kept[NR % n] = $0 }
+		END {
+			if (NR > 2 * n)
+				print "      [" NR - 2 * n " lines left out]"
+			for (i = NR - n + 1 > n ? NR - n + 1 : n + 1; i <= NR; i++)
+				print kept[i % n]
+		}'
 }
 
 marks_of() {
-	sed -nE '1,30s/^( \*|#) Marks: *//p' "$1"
+	sed -nE '1,30s/^.*\<Marks: *([a-z0-9= ]*).*/\1/p' "$1"
 }
 
 # The source of a test from its name without variant.
 source_of() {
 	case $1 in
-	e2e/* | gates/*) echo "tests/$1.sh" ;;
+	gates/*) if [ -e "tests/$1.py" ]; then echo "tests/$1.py"; else echo "tests/$1.sh"; fi ;;
+	e2e/*) echo "tests/$1.sh" ;;
 	*) echo "tests/$1.c" ;;
 	esac
 }
@@ -87,7 +98,8 @@ leaves_processes() {
 
 # run_one NAME: NAME is room/test, or room/test+asan, room/test+tsan
 run_one() {
-	local name=$1 base=${1%+*} start=$EPOCHREALTIME limit=120 marks program status wrong reason log build pid
+	local name=$1 base=${1%+*} start=$EPOCHREALTIME limit=120
+	local marks program status wrong reason log build pid
 	marks=$(marks_of "$(source_of "$base")")
 	case " $marks " in *" slow "*) limit=600 ;; esac
 	if [[ $marks =~ timeout=([0-9]+) ]]; then
@@ -98,14 +110,16 @@ run_one() {
 	*+asan) build=$plain-asan-ubsan ;;
 	*+tsan) build=$plain-tsan ;;
 	esac
-	case $base in
-	e2e/* | gates/*) program=(bash "tests/$base.sh") ;;
+	case $(source_of "$base") in
+	*.sh) program=(bash "tests/$base.sh") ;;
+	*.py) program=(python3 "tests/$base.py") ;;
 	*) program=("$build/tests/$base") ;;
 	esac
 	log=$(log_of "$name")
 	mkdir -p "$scratch/$name"
 	BUILD=$build TMPDIR=$scratch/$name ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 \
-		UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 \
+		UBSAN_OPTIONS=print_stacktrace=1 \
+		TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 \
 		timeout -k 10 "$limit" "${program[@]}" > "$log" 2>&1 < /dev/null &
 	pid=$!
 	# shellcheck disable=SC2064
@@ -148,7 +162,7 @@ finish() {
 	failed=$(grep -c '^FAIL ' "$scratch/results")
 	skipped=$(grep -c '^skip ' "$scratch/results")
 	if [ "$failed" -gt 0 ]; then
-		echo "logs in $logs; failed: $(sed -n 's/^FAIL //p' "$scratch/results" | tr '\n' ' ')"
+		echo "logs in $logs; failed:" "$(sed -n 's/^FAIL //p' "$scratch/results" | xargs)"
 	fi
 	echo "$passed passed, $failed failed, $skipped skipped"
 	[ "$failed" -eq 0 ]
@@ -188,9 +202,10 @@ if [ -x tools/fetch-vocab.sh ]; then
 fi
 
 together=() apart=() instrumented=
-for f in tests/unit/*.c tests/kernels/*.c tests/fuzz/*.c tests/e2e/*.sh tests/gates/*.sh; do
+for f in tests/unit/*.c tests/kernels/*.c tests/fuzz/*.c tests/e2e/*.sh \
+	tests/gates/*.py tests/gates/*.sh; do
 	case $f in
-	*\** | tests/e2e/lib.sh) continue ;;
+	*\** | */lib.sh | */lib.py) continue ;;
 	esac
 	name=${f#tests/}
 	name=${name%.*}

