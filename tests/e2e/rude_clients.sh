@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# rude_clients: liars and rule breakers are told and cut off; everyone else's tokens go on unharmed.
+# rude_clients: liars and rule breakers are told and cut off; everyone else's tokens go on.
 . tests/e2e/lib.sh
 
 rude() {
