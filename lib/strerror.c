@@ -10,7 +10,10 @@
 
 const char *llm_strerror(int err)
 {
-	switch (err < 0 ? -err : err) {
+	/* Not -err: the least int has no positive. */
+	unsigned code = err < 0 ? 0u - (unsigned)err : (unsigned)err;
+
+	switch (code) {
 	case 0:
 		return "success";
 	case ENOBUFS:
@@ -40,7 +43,7 @@ const char *llm_strerror(int err)
 	case ETIMEDOUT:
 		return "the daemon did not answer in time";
 	default:
-		return strerror(err < 0 ? -err : err);
+		return strerror((int)code);
 	}
 }
 
