@@ -55,6 +55,15 @@ struct stats_step {
 };
 void stats_step(struct stats *s, const struct stats_step *step);
 
+/* Sums over all tenants. */
+struct stats_totals {
+	uint64_t n_prompt_tokens; /* of requests that came into a step */
+	uint64_t n_output_tokens;
+	uint64_t n_requests; /* finished, refused ones not counted */
+	uint64_t n_preemptions;
+};
+void stats_totals(const struct stats *s, struct stats_totals *out);
+
 /* The whole text, malloc'd and terminated; NULL without memory. Gauges are read from d. */
 char *stats_metrics(const struct daemon *d);
 
