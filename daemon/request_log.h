@@ -10,10 +10,13 @@
  * Schema, version 1. All times in ns; "time" is CLOCK_REALTIME when the request ended, the rest are
  * spans of CLOCK_MONOTONIC. TTFT + the sum of gaps = the time of the last token.
  *
- *	{"v":1, "time":"2026-01-31T12:00:00.123456789Z", "id":N, "tenant":"...", "uid":N, "pid":N,
- *	 "door":"socket", "model":"...", "isl":N, "osl":N, "cached":N, "reason":"eos", "status":0,
- *	 "queue_ns":N, "tokenize_ns":N, "prefill_ns":N, "ttft_ns":N|null, "e2e_ns":N, "stall_ns":N,
- *	 "preemptions":N, "replayed":false, "seed":N, "accepted_drafts":0, "gaps_ns":[N,...]}
+ *	{"v":1, "time":"2026-01-31T12:00:00.123456789Z", "id":"N", "tenant":"...", "uid":N,
+ *	 "pid":N, "door":"socket", "model":"...", "isl":N, "osl":N, "cached":N, "reason":"eos",
+ *	 "status":0, "queue_ns":N, "tokenize_ns":N, "prefill_ns":N, "ttft_ns":N or null,
+ *	 "e2e_ns":N, "stall_ns":N, "preemptions":N, "replayed":false, "seed":"N",
+ *	 "accepted_drafts":0, "gaps_ns":[N,...]}
+ *
+ * id and seed have 64 bits, which a JSON integer cannot carry everywhere: decimal strings.
  */
 #ifndef DEVLLM_REQUEST_LOG_H
 #define DEVLLM_REQUEST_LOG_H
@@ -22,6 +25,7 @@
 
 #include "daemon/error.h"
 
+struct log;
 struct request;
 struct request_log;
 
@@ -34,9 +38,11 @@ struct request_log_who {
 	int32_t pid;
 };
 
-int request_log_open(const char *path, struct request_log **out, struct error *err);
-/* Writes what can be written without waiting; returns how many lines were dropped in all. */
-uint64_t request_log_close(struct request_log *l);
+/* Trouble is told to messages (may be NULL), once when it begins and once when it is over. */
+int request_log_open(const char *path, struct log *messages, struct request_log **out,
+		     struct error *err);
+/* Writes what can be written without waiting and tells how many lines were lost. */
+void request_log_close(struct request_log *l);
 
 /* From request_end(). l may be NULL (no log). */
 void request_log_append(struct request_log *l, const struct request_log_who *who,
@@ -45,8 +51,8 @@ void request_log_append(struct request_log *l, const struct request_log_who *who
 /* At most one write of a bounded chunk; once per turn of the heart. l may be NULL. */
 void request_log_flush(struct request_log *l, uint64_t now_ns);
 
-/* Bytes wait to be written: the heart comes back within this many ns; 0: nothing waits. */
-uint64_t request_log_retry_ns(const struct request_log *l, uint64_t now_ns);
+/* CLOCK_MONOTONIC when the next flush has something to do; 0: nothing waits. */
+uint64_t request_log_next_ns(const struct request_log *l);
 
 /* SIGHUP. On failure the old file stays in use. */
 int request_log_reopen(struct request_log *l, struct error *err);
