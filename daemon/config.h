@@ -59,6 +59,7 @@ struct config_limits {
 	uint32_t max_body_bytes;    /* of one request's body */
 	uint64_t body_credit_bytes; /* bodies without END, one session */
 	uint32_t hello_timeout_ms;  /* from connect to HELLO */
+	uint32_t prefix_percent;    /* of KV pages that one tenant's prefixes may keep */
 };
 
 struct config {

@@ -75,6 +75,8 @@ static const struct config_option table[] = {
 	 (uint64_t)1 << 40, NULL, "64M", "N", "bytes of the unfinished requests of one session"},
 	{"limits", "hello-timeout-ms", 0, CONFIG_U32, LIMIT(hello_timeout_ms), 10, 600000, NULL,
 	 "5000", "N", "time from connecting to the first message"},
+	{"limits", "prefix-percent", 0, CONFIG_U32, LIMIT(prefix_percent), 0, 100, NULL, "50", "N",
+	 "share of the KV pages that the prefix cache may keep for one tenant"},
 };
 
 _Static_assert(sizeof(table) / sizeof(table[0]) <= 64, "config.given has a bit per row");
