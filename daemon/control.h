@@ -13,7 +13,8 @@
  *		{"version", "abi", "pid", "uid", "engine", "model", "context_tokens", "uptime_ms",
  *		 "draining", "pages_total", "pages_free", "pages_prefix", "page_tokens",
  *		 "kv_tokens_total", "step_tokens", "steps", "requests_running", "requests_waiting",
- *		 "sessions", "prompt_tokens", "generated_tokens", "request_log_dropped"}
+ *		 "sessions", "prompt_tokens", "generated_tokens", "preemptions",
+ *		 "request_log_dropped"}
  *	{"command":"sessions"}
  *		{"sessions": [{"id", "uid", "pid", "name", "tenant", "requests", "ring_bytes",
  *		 "ring_fill_bytes", "stalled"}]}
@@ -30,15 +31,18 @@
  *	{"command":"drain"}
  *		{"draining": true, "requests": N}: no new work; the daemon exits when N have ended
  *
- * A refusal is {"error": {"status": -1, "message": "..."}}. Whoever may connect may ask; to cancel
- * a request of another uid, or to drain, takes uid 0 or the daemon's own uid (-EPERM). Answers are
- * built at once, from one instant, and sent without blocking; a client that does not read its
- * answer for five seconds, or has more than one outstanding, loses the connection.
+ * A refusal is {"error": {"status": -1, "message": "..."}}. Whoever may connect may ask. Uid 0 and
+ * the daemon's own uid see all sessions and requests and may cancel each; others see and cancel
+ * those of their uid (-ENOENT). To drain takes uid 0 or the daemon's own (-EPERM).
+ *
+ * Answers are built at once, from one instant, and sent without blocking; a client that does not
+ * read its answer for five seconds, or asks again before it has all of it, loses the connection.
  */
 #ifndef DEVLLM_CONTROL_H
 #define DEVLLM_CONTROL_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #define CONTROL_MAX_BYTES 4096u
@@ -56,5 +60,10 @@ void control_destroy(struct control *c);
  * through a duplicate of it.
  */
 int control_packet(struct daemon *d, int fd, uid_t uid, const void *json, size_t len);
+
+/* Drops answers that nobody reads. */
+void control_expire(struct control *c, uint64_t now_ns);
+/* When `control_expire()` has something to do: CLOCK_MONOTONIC, 0: never. */
+uint64_t control_next_ns(const struct control *c);
 
 #endif
