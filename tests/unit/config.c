@@ -227,31 +227,59 @@ static void test_file_errors(void)
 	file_refuses(longest, ":1: the line has 599 bytes");
 }
 
-/* Every row is named in the manual of the file, and the manual's options exist. */
-static void test_manual(void)
+/* A page of the manual without its \- marks, as one text; freed by the caller. */
+static char *read_page(const char *path)
 {
-	FILE *f = fopen("man/llmd.conf.5", "r");
-	static char text[1 << 16];
-	size_t n, len, n_found = 0;
-	const struct config_option *table = config_table(&n);
+	FILE *f = fopen(path, "r");
+	char *text = calloc(1, 1 << 16), *to = text;
+	int c = f ? fgetc(f) : EOF;
 
 	CHECK(f != NULL);
-	if (!f)
-		return;
-	len = fread(text, 1, sizeof(text) - 1, f);
-	text[len] = 0;
-	fclose(f);
-	for (size_t i = 0; i < n; i++) {
-		char want[128];
+	for (; c != EOF; c = fgetc(f))
+		if (c != '\\')
+			*to++ = (char)c;
+	if (f)
+		fclose(f);
+	return text;
+}
 
-		snprintf(want, sizeof(want), "\n.B %s\n", table[i].key);
-		if (!strstr(text, want))
+/* Every row is described in llmd.conf(5), with its default, and listed in llmd(8); no other is. */
+static void test_manual(void)
+{
+	char *conf = read_page("man/llmd.conf.5"), *llmd = read_page("man/llmd.8"), want[128];
+	size_t n, n_found = 0;
+	const struct config_option *table = config_table(&n);
+
+	for (size_t i = 0; i < n; i++) {
+		char *at, *end, *found;
+
+		snprintf(want, sizeof(want), "\n.TP\n.B %s\n", table[i].key);
+		at = strstr(conf, want);
+		if (!at)
 			fprintf(stderr, "man/llmd.conf.5 does not describe %s\n", table[i].key);
-		CHECK(strstr(text, want) != NULL);
+		CHECK(at != NULL);
+		if (at && table[i].initial && table[i].kind != CONFIG_CHOICE) {
+			snprintf(want, sizeof(want), "Default %s.\n", table[i].initial);
+			end = strstr(at + 1, "\n.TP");
+			found = strstr(at, want);
+			if (!found || (end && found > end))
+				fprintf(stderr, "man/llmd.conf.5: %s: no \"%s\"\n", table[i].key,
+					want);
+			CHECK(found && (!end || found < end));
+		}
+		snprintf(want, sizeof(want), "--%s", table[i].key);
+		at = strstr(llmd, want);
+		while (at && strchr("-abcdefghijklmnopqrstuvwxyz", at[strlen(want)]))
+			at = strstr(at + 1, want);
+		if (!at)
+			fprintf(stderr, "man/llmd.8 does not list %s\n", want);
+		CHECK(at != NULL);
 	}
-	for (char *p = strstr(text, "\n.TP\n.B "); p; p = strstr(p + 1, "\n.TP\n.B "))
+	for (char *p = strstr(conf, "\n.TP\n.B "); p; p = strstr(p + 1, "\n.TP\n.B "))
 		n_found++;
 	CHECK_EQ(n_found, n + 10); /* and nine keys of [tenant], one of [model] */
+	free(conf);
+	free(llmd);
 }
 
 int main(void)
