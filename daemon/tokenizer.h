@@ -69,6 +69,9 @@ void tokenizer_destroy(struct tokenizer *t); /* NULL is allowed */
 int tokenizer_encode(const struct tokenizer *t, const struct tokenizer_input *in,
 		     struct tokenizer_ids *out, struct error *err);
 
+/* Appends one id. 0 or -ENOMEM. */
+int tokenizer_ids_add(struct tokenizer_ids *ids, uint32_t id);
+
 /* Frees the array; ids is then empty again. */
 void tokenizer_ids_exit(struct tokenizer_ids *ids);
 
@@ -88,8 +91,11 @@ bool tokenizer_adds_eos(const struct tokenizer *t);
 bool tokenizer_is_eog(const struct tokenizer *t, uint32_t id);
 const uint32_t *tokenizer_eog_ids(const struct tokenizer *t, uint32_t *n);
 
-/* True for control and unknown tokens: what plain text never yields and text never shows. */
+/* True for control and unknown tokens: what plain text never yields. */
 bool tokenizer_is_control(const struct tokenizer *t, uint32_t id);
+
+/* True for tokens whose piece is part of the text; not for control, unknown and unused ones. */
+bool tokenizer_is_shown(const struct tokenizer *t, uint32_t id);
 
 /*
  * The bytes that a token stands for, *len of them; not always whole UTF-8 characters. A control
