@@ -354,15 +354,18 @@ static void test_doors(void)
 	rmdir(dir);
 }
 
-/* Exit status of the child: the number of what went wrong, 0 if nothing did. */
-static int child(struct llm *s)
+/*
+ * Exit status of the child: the number of what went wrong, 0 if nothing did. at is a page of the
+ * parent's ring: the child has nothing there, and llm_close() must not take what it maps there
+ * itself.
+ */
+static int child(struct llm *s, void *at)
 {
 	struct llm_request req = LLM_REQUEST_INIT;
 	struct llm_prepared p;
 	struct llm_event ev;
 	struct llm_info info;
 	char sqe[64];
-	int fd;
 
 	req.prompt = "x";
 	if (llm_submit(s, &req, NULL) != -EPERM || llm_submit_many(s, &req, 1, NULL) != -EPERM)
@@ -378,9 +381,11 @@ static int child(struct llm *s)
 	llm_info(s, &info);
 	if (info.is_alive)
 		return 5;
-	fd = dup(0);
+	if (mmap(at, 4096, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != at)
+		return 6;
 	llm_close(s);
-	return fd < 0 ? 6 : 0;
+	return msync(at, 4096, MS_ASYNC) ? 7 : 0;
 }
 
 static void test_fork(void)
@@ -399,7 +404,7 @@ static void test_fork(void)
 	CHECK_EQ(llm_next(s, &ev, 0), 1);
 	pid = fork();
 	if (!pid)
-		_exit(child(s));
+		_exit(child(s, (void *)((uintptr_t)ev.ids & ~(uintptr_t)4095)));
 	CHECK(waitpid(pid, &status, 0) == pid);
 	CHECK_EQ(status, 0);
 	CHECK_EQ(f.c->pos, 0);
