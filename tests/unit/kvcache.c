@@ -70,16 +70,16 @@ static void grow(struct world *w, uint32_t i)
 	if (want > had && want - had > n_free) {
 		w->n_refused++;
 		if (rc != -ENOSPC || t->n_pages != had)
-			CHECK(!"a growth that lacks pages changes nothing");
+			CHECK(false && "a growth that lacks pages changes nothing");
 		return;
 	}
 	if (rc || t->n_pages != want || t->n_pages * KVCACHE_PAGE_TOKENS - n >= KVCACHE_PAGE_TOKENS)
-		CHECK(!"a table has the pages for its tokens and wastes less than one");
+		CHECK(false && "a table has the pages for its tokens and wastes less than one");
 	w->n_tokens[i] = n;
 	for (uint32_t g = 0; g < N_GROUPS; g++) {
 		for (uint32_t at = had; at < t->n_pages; at++) {
 			if (w->refs[g][t->pages[g][at]])
-				CHECK(!"a page that is given out was free");
+				CHECK(false && "a page that is given out was free");
 			count(w, g, t->pages[g][at], 1);
 		}
 	}
@@ -96,7 +96,7 @@ static void release(struct world *w, uint32_t i)
 	kvcache_release(w->kv, t);
 	w->n_tokens[i] = 0;
 	if (t->n_pages || t->cap_pages || t->pages[0])
-		CHECK(!"a released table is empty");
+		CHECK(false && "a released table is empty");
 }
 
 /* A fresh table begins with the full pages of another one, as after a prefix hit. */
@@ -117,7 +117,7 @@ static void share(struct world *w, uint32_t i, uint32_t from)
 			count(w, g, pages[g], 1);
 		}
 		if (kvcache_share(w->kv, t, pages))
-			CHECK(!"no memory");
+			CHECK(false && "no memory");
 	}
 	w->n_tokens[i] = n * KVCACHE_PAGE_TOKENS;
 	w->n_shared += n;
