@@ -1,37 +1,39 @@
 /* SPDX-License-Identifier: (GPL-2.0 WITH Linux-syscall-note) OR MIT */
 /*
- * llm_msg.h: what libllm and llmd say to each other: bodies, records, and the socket door's packets.
+ * llm_msg.h: what libllm and llmd say to each other: bodies, records, and the socket door's
+ * packets.
  *
- * The kernel never reads any of it. All integers and floats little endian, naturally aligned; padding is
- * zero and checked; a struct that grows carries its size (`hdr_len`, `size`), a longer one passes only if
- * the tail it brings is zero; an unknown flag is refused; a reader skips record types it does not know.
+ * The kernel never reads any of it. All integers and floats little endian, naturally aligned;
+ * padding is zero and checked; a struct that grows carries its size (`hdr_len`, `size`), a longer
+ * one passes only if the tail it brings is zero; an unknown flag is refused; a reader skips record
+ * types it does not know.
  *
  * 1. Records (ring, daemon to client): struct llm_record + payload, `len` a multiple of 8.
- * 2. Bodies (client to daemon): struct llm_body, then TLVs (struct llm_tlv + bytes, padded to 8 with zeros).
+ * 2. Bodies (client to daemon): struct llm_body, then TLVs (struct llm_tlv + bytes, zeros to 8).
  * 3. Packets (socket door, SOCK_SEQPACKET, one message a packet): struct llm_packet + payload.
  *
  * The life of a session on the socket door:
  *
- *	client                                      daemon
- *	connect, HELLO{abi, ring, max_requests} -->
- *	                                       <--  WELCOME{...} + two memfds: K+P+D, C    | REFUSED{error}
- *	SUBMIT{id, user_data} + body (or a sealed memfd) -->
- *	                                       ...  TOKENS, ..., END through the ring, KICK when `waiting`
- *	CANCEL{id} (0: all)                   -->   END{CANCELED} (or whatever END was first)
- *	ROOM (C moved and `stalled` was set)  -->
- *	CLOSE or EOF                          -->   everything of the session is freed
+ *	client                                   daemon
+ *	connect, HELLO{abi, ring, ...} -->
+ *	                                    <--  WELCOME + two memfds: K+P+D, C | REFUSED{error}
+ *	SUBMIT{id, user_data} + body, or -->
+ *	    a sealed memfd that holds it    ...  TOKENS, ..., END in the ring; KICK if `waiting`
+ *	CANCEL{id} (0: all)             -->      END{CANCELED} (or whatever END was first)
+ *	ROOM (C moved, `stalled` is 1)  -->
+ *	CLOSE or EOF                    -->      everything of the session is freed
  *
- * Every SUBMIT is answered by exactly one END, a refusal included, so the client knows its own credit:
- * at most max_requests without END, at most body_bytes of bodies without END. The END that comes back is
- * the credit message. The client picks ids: id_base | n, n = 1, 2, ... strictly rising below 2^32. A peer
- * that breaks one of these rules is told so (REFUSED) and disconnected.
+ * Every SUBMIT is answered by exactly one END, a refusal included, so the client knows its own
+ * credit: at most max_requests without END, at most body_bytes of bodies without END. The END that
+ * comes back is the credit message. The client picks ids: id_base | n, n = 1, 2, ... strictly
+ * rising below 2^32. A peer that breaks one of these rules is told so (REFUSED) and disconnected.
  */
 #ifndef _UAPI_LLM_MSG_H
 #define _UAPI_LLM_MSG_H
 
 #include "llm.h"
 
-/* ---- 1. Records ---------------------------------------------------------------------------------- */
+/* ---- 1. Records ------------------------------------------------------------------------------ */
 
 struct llm_record {
 	__u32 len;	  /*  0 bytes of header and payload, a multiple of 8 */
@@ -52,7 +54,10 @@ enum llm_record_type {
 #define LLM_LOGPROBS_MAX 32u	  /* entries in one LOGPROBS record */
 #define LLM_MESSAGE_MAX 256u	  /* bytes of an END's sentence, terminator included */
 
-/* TOKENS payload: this, then ids (u32 x n), then text_len bytes of whole UTF-8 characters, not terminated. */
+/*
+ * TOKENS payload: this, then ids (u32 x n), then text_len bytes of whole UTF-8 characters, not
+ * terminated.
+ */
 struct llm_tokens {
 	__u32 first_index; /* 24 index of ids[0] in the request's output, from 0 */
 	__u32 n;	   /* 28 ids; 0 when held-back text comes alone */
@@ -74,11 +79,30 @@ enum llm_end_reason {
 /* Which field an error is about (err_field). */
 enum llm_field {
 	LLM_FIELD_NONE = 0,
-	LLM_FIELD_BODY, LLM_FIELD_PROMPT, LLM_FIELD_IDS, LLM_FIELD_MESSAGES, LLM_FIELD_MAX_TOKENS,
-	LLM_FIELD_MIN_TOKENS, LLM_FIELD_TEMPERATURE, LLM_FIELD_TOP_K, LLM_FIELD_TOP_P, LLM_FIELD_MIN_P,
-	LLM_FIELD_PENALTY, LLM_FIELD_SEED, LLM_FIELD_LOGPROBS, LLM_FIELD_STOP, LLM_FIELD_LOGIT_BIAS,
-	LLM_FIELD_MODEL, LLM_FIELD_ADAPTER, LLM_FIELD_GRAMMAR, LLM_FIELD_DEADLINE, LLM_FIELD_PRIORITY,
-	LLM_FIELD_TOOLS, LLM_FIELD_FLAGS, LLM_FIELD_QUOTA, LLM_FIELD_IMAGE,
+	LLM_FIELD_BODY = 1,
+	LLM_FIELD_PROMPT = 2,
+	LLM_FIELD_IDS = 3,
+	LLM_FIELD_MESSAGES = 4,
+	LLM_FIELD_MAX_TOKENS = 5,
+	LLM_FIELD_MIN_TOKENS = 6,
+	LLM_FIELD_TEMPERATURE = 7,
+	LLM_FIELD_TOP_K = 8,
+	LLM_FIELD_TOP_P = 9,
+	LLM_FIELD_MIN_P = 10,
+	LLM_FIELD_PENALTY = 11,
+	LLM_FIELD_SEED = 12,
+	LLM_FIELD_LOGPROBS = 13,
+	LLM_FIELD_STOP = 14,
+	LLM_FIELD_LOGIT_BIAS = 15,
+	LLM_FIELD_MODEL = 16,
+	LLM_FIELD_ADAPTER = 17,
+	LLM_FIELD_GRAMMAR = 18,
+	LLM_FIELD_DEADLINE = 19,
+	LLM_FIELD_PRIORITY = 20,
+	LLM_FIELD_TOOLS = 21,
+	LLM_FIELD_FLAGS = 22,
+	LLM_FIELD_QUOTA = 23,
+	LLM_FIELD_IMAGE = 24,
 };
 
 /* END payload. */
@@ -96,14 +120,14 @@ struct llm_end {
 	char message[LLM_MESSAGE_MAX];			    /* 104 terminated */
 };
 
-/* ---- 2. Bodies ----------------------------------------------------------------------------------- */
+/* ---- 2. Bodies ------------------------------------------------------------------------------- */
 
 #define LLM_UNSET 0xffffffffu /* max_tokens: run to the context */
 
 enum llm_body_flag {
 	LLM_BODY_IGNORE_EOS = 1u << 0,
 	LLM_BODY_ECHO = 1u << 1,   /* the prompt's tokens come back first */
-	LLM_BODY_RAW = 1u << 2,	   /* prompt text as it is, no template; BOS if the model's file says so */
+	LLM_BODY_RAW = 1u << 2,	   /* text as it is, no template; BOS if the model's file says so */
 	LLM_BODY_TOKENS = 1u << 3, /* ids only: TOKENS records carry no text */
 };
 
@@ -152,7 +176,7 @@ enum llm_tlv_type {
 #define LLM_MAX_STOP_IDS 64u
 #define LLM_MAX_MODEL_LEN 128u /* bytes of a model's name */
 
-/* ---- 3. Packets of the socket door --------------------------------------------------------------- */
+/* ---- 3. Packets of the socket door ----------------------------------------------------------- */
 
 struct llm_packet {
 	__u16 type;	  /*  0 enum llm_packet_type */
@@ -165,7 +189,7 @@ struct llm_packet {
 enum llm_packet_type {
 	/* client to daemon */
 	LLM_PACKET_HELLO = 1,  /* struct llm_hello */
-	LLM_PACKET_SUBMIT = 2, /* body inline, or len = 0 and one sealed memfd that is the whole body */
+	LLM_PACKET_SUBMIT = 2, /* body inline, or len = 0 and a sealed memfd that is all of it */
 	LLM_PACKET_CANCEL = 3,
 	LLM_PACKET_ROOM = 4,
 	LLM_PACKET_CLOSE = 5,
@@ -191,7 +215,7 @@ struct llm_hello {
 
 /*
  * WELCOME: two memfds come with it by SCM_RIGHTS, sealed SHRINK | GROW | SEAL:
- *	[0] K page, P page, D map_bytes, in this order, sealed FUTURE_WRITE: the client can only read it
+ *	[0] K page, P page, D map_bytes, in this order, sealed FUTURE_WRITE: read only
  *	[1] C page
  */
 struct llm_welcome {
@@ -206,7 +230,7 @@ struct llm_welcome {
 	__u32 context_tokens;		/*  56 the model's context here */
 	__u32 vocab_size;		/*  60 */
 	char model[LLM_MAX_MODEL_LEN];	/*  64 name, terminated */
-	__u64 token_bytes;		/* 192 weight bytes read to decode one token alone; 0: unknown */
+	__u64 token_bytes;		/* 192 of weights, read to decode one token; 0: unknown */
 };
 
 struct llm_refused {
