@@ -21,4 +21,12 @@ void kernel_kv_write_ref(const struct kernel_kv_write_args *a);
 void kernel_attention_ref(const struct kernel_attention_args *a);
 void kernel_glu_ref(const struct kernel_glu_args *a);
 
+void kernel_quantize_avx2(const struct kernel_quantize_args *a);
+void kernel_norm_avx2(const struct kernel_norm_args *a);
+void kernel_matmul_avx2(const struct kernel_matmul_args *a);
+void kernel_matmul_float_avx2(const struct kernel_matmul_args *a);
+void kernel_kv_write_avx2(const struct kernel_kv_write_args *a);
+void kernel_attention_avx2(const struct kernel_attention_args *a);
+void kernel_glu_avx2(const struct kernel_glu_args *a);
+
 #endif

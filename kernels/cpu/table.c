@@ -2,6 +2,7 @@
 /*
  * table: the tables of ops, which of them this CPU runs, and what a worker sets up for itself.
  */
+#include <cpuid.h>
 #include <string.h>
 #include <xmmintrin.h>
 
@@ -30,9 +31,34 @@ const struct kernel_ops kernels_ref = {
 	.glu = kernel_glu_ref,
 };
 
+static bool is_supported_avx2(void)
+{
+	unsigned a, b, c, d;
+
+	__builtin_cpu_init();
+	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+	       __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C;
+}
+
+const struct kernel_ops kernels_avx2 = {
+	.name = "avx2",
+	.is_supported = is_supported_avx2,
+	.has_type = kernel_has_type,
+	.pack_bytes = kernel_pack_bytes,
+	.pack = kernel_pack,
+	.embed = kernel_embed,
+	.norm = kernel_norm_ref,
+	.quantize = kernel_quantize_ref,
+	.matmul = kernel_matmul_avx2,
+	.kv_write = kernel_kv_write_ref,
+	.attention = kernel_attention_ref,
+	.glu = kernel_glu_ref,
+};
+
 const struct kernel_ops *kernels_find(const char *name)
 {
-	static const struct kernel_ops *const tables[] = {&kernels_ref}; /* fastest first */
+	/* Fastest first. */
+	static const struct kernel_ops *const tables[] = {&kernels_avx2, &kernels_ref};
 
 	for (size_t i = 0; i < sizeof(tables) / sizeof(*tables); i++) {
 		if (name && strcmp(name, "auto") && strcmp(name, tables[i]->name))
