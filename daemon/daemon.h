@@ -63,8 +63,10 @@ struct daemon {
 	uint32_t n_requests;	  /* on the list of live ones */
 	struct request_deadlines deadlines;
 	struct tenant *intake_turn; /* whose prompt is tokenized next; NULL: none waits */
-	struct session *sessions;	  /* all that are open */
-	struct session *written;  /* sessions written to since the last outflow_flush() */
+	struct session *sessions; /* all that are open */
+	struct session *busy;	  /* those with requests */
+	struct session *written;  /* those written to since the last outflow_flush() */
+	struct session *broken;	  /* those to be closed by session_sweep() */
 	uint32_t n_sessions;
 	uint64_t started_ns;	  /* CLOCK_MONOTONIC */
 	uint64_t n_steps;	  /* steps finished */

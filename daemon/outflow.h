@@ -12,6 +12,7 @@
 #ifndef DEVLLM_OUTFLOW_H
 #define DEVLLM_OUTFLOW_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct daemon;

@@ -90,7 +90,8 @@ struct request {
 	struct sched_seq seq;	/* seq.owner = the request; seq.ids is the request's array */
 	uint32_t cap_ids;	/* allocated length of seq.ids; outflow_token() grows it */
 	uint32_t n_output;	/* ids drawn and published */
-	struct detokenizer *detok; /* NULL: no text is wanted */
+	bool has_text;		/* text is made of the ids to come: somebody looks at it */
+	struct detokenizer *detok; /* NULL without has_text, or without a vocabulary */
 	char held[LLM_MAX_STOP_LEN + LLM_TOKENS_MAX_TEXT]; /* text not yet written */
 	uint32_t n_held;	/* bytes */
 	struct request_times times;

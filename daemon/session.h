@@ -29,6 +29,7 @@
 #include <sys/types.h>
 
 #include "daemon/error.h"
+#include "daemon/ring.h"
 #include "daemon/tenant.h"
 #include "uapi/llm_ring.h"
 
@@ -70,10 +71,7 @@ struct session {
 
 	/* the ring */
 	struct llm_ring ring;
-	struct llm_ring_layout layout;
-	struct llm_ring_state *k; /* K page; P follows, then D */
-	int fds[2];		  /* memfds of WELCOME, -1 once they are sent */
-	size_t map_bytes;	  /* of the mapping at k */
+	struct ring_memory memory;
 
 	/* the requests */
 	uint32_t max_requests;	  /* without END, at once */
@@ -85,10 +83,14 @@ struct session {
 	struct request *unsent;	  /* ended, END waits for room; oldest first */
 	struct request *last_unsent;
 
-	bool is_short;		/* some sequence has no credit, or an END waits */
-	bool is_written;	/* since the last outflow_flush(); on the daemon's list */
-	struct session *next_written;
-	struct session *prev, *next; /* all sessions of the daemon */
+	bool is_short;		/* some request has no credit, or an END waits */
+	bool is_written;	/* on d->written */
+	uint32_t n_credit;	/* requests with credit while is_short */
+	const char *why_broken;	/* for the client */
+	struct session *prev, *next;		/* d->sessions */
+	struct session *busy_prev, *busy_next;	/* d->busy: those with requests */
+	struct session *next_written;		/* d->written */
+	struct session *next_broken;		/* d->broken */
 };
 
 struct session_args {
@@ -102,6 +104,7 @@ struct session_args {
 	const char *name;	/* at most 31 bytes are kept */
 	uint32_t max_requests;
 	uint32_t ring_bytes;	/* power of two, >= max_requests * LLM_ROOM */
+	uint64_t now_ns;
 };
 
 /* Makes the memfds, maps and seals them. 0, -ENOMEM, -ENOSPC ... with err. */
@@ -110,10 +113,7 @@ int session_create(const struct session_args *args, struct session **out, struct
 /* Ends its requests (CANCELED, no record is written), marks K closed, unmaps, frees. */
 void session_destroy(struct session *s);
 
-/* After WELCOME: the memfds have their other owner. */
-void session_close_fds(struct session *s);
-
-/* The client broke the contract; takes effect at the next session_sweep(). why: for the log. */
+/* The client broke the contract; takes effect at the next session_sweep(). why stays valid. */
 void session_break(struct session *s, const char *why);
 /* Closes broken sessions. Between steps only: it ends requests. */
 void session_sweep(struct daemon *d);
@@ -152,7 +152,12 @@ int session_write_end(struct session *s, const struct request *r, const struct l
 /* Shows what was written; true: kick the client. */
 bool session_publish(struct session *s);
 
+/* ---- its requests (daemon/request.c calls these) ---- */
+
 void session_add_request(struct session *s, struct request *r);
+/* END is written, or will never be; credit comes back. In either list. */
 void session_remove_request(struct session *s, struct request *r);
+/* From the live ones to `unsent`. */
+void session_defer_request(struct session *s, struct request *r);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,7 @@ struct tenant_table {
 	struct tenant **slots;	/* [max]; slot 0 is "default", NULL: free */
 	uint32_t max;
 	uint64_t n_idle;	/* counts tenant_put() */
+	uint8_t secret[32];	/* the tenants' secrets are made from it */
 };
 
 static struct tenant_limits limits_of_uid(const struct config *c)
@@ -45,10 +47,9 @@ static int add(struct tenant_table *t, uint32_t slot, const char *name, uint32_t
 	n->uid = NO_UID;
 	n->weight = weight;
 	n->limits = limits_of_uid(t->config);
-	if (getrandom(n->secret, sizeof(n->secret), 0) != (ssize_t)sizeof(n->secret)) {
-		free(n);
-		return -EIO;
-	}
+	/* Of the name: one who comes back finds his debt in the sched, which knows him by it. */
+	crypto_generichash(n->secret, sizeof(n->secret), (const unsigned char *)n->name,
+			   strlen(n->name), t->secret, sizeof(t->secret));
 	if (t->sched)
 		index = sched_tenant(t->sched, weight, n->secret);
 	if (index < 0) {
@@ -74,6 +75,7 @@ static void drop(struct tenant_table *t, uint32_t slot)
 /* Index + 1 of the first configured tenant that lists uid; *at: where. 0: none. */
 static uint32_t find_configured(const struct config *c, uid_t uid, uint32_t *at)
 {
+	*at = 0;
 	for (uint32_t i = 0; i < c->n_tenants; i++)
 		for (uint32_t k = 0; k < c->tenants[i].n_uids; k++)
 			if (c->tenants[i].uids[k] == uid) {
@@ -147,7 +149,11 @@ int tenant_table_create(const struct tenant_table_args *args, struct tenant_tabl
 		return rc;
 	}
 	t->slots = calloc(t->max, sizeof(*t->slots));
-	rc = t->slots ? add(t, 0, "default", 1) : -ENOMEM;
+	rc = t->slots ? 0 : -ENOMEM;
+	if (getrandom(t->secret, sizeof(t->secret), 0) != (ssize_t)sizeof(t->secret))
+		rc = -EIO;
+	if (!rc)
+		rc = add(t, 0, "default", 1);
 	if (!rc)
 		t->slots[0]->is_configured = true;
 	for (uint32_t i = 0; !rc && i < c->n_tenants; i++)
@@ -168,6 +174,7 @@ void tenant_table_destroy(struct tenant_table *t)
 		if (t->slots[i])
 			drop(t, i);
 	free(t->slots);
+	explicit_bzero(t->secret, sizeof(t->secret));
 	free(t);
 }
 
@@ -288,7 +295,7 @@ void tenant_uncharge_session(struct tenant *n, const struct tenant_want *want)
 	n->ring_bytes -= want->ring_bytes;
 }
 
-/* Fills q's refusal from err's text and two numbers; -EDQUOT. */
+/* Fills q's refusal; -EDQUOT. */
 static int refuse(struct tenant_request *q, enum llm_field field, uint64_t got, uint64_t limit)
 {
 	q->field = field;
@@ -351,6 +358,14 @@ int tenant_charge_request(struct tenant *n, struct tenant_request *q, struct err
 		error_set(err, -EDQUOT, "max_tokens is %u, %" PRIu64 " are left of the quota of %s",
 			  q->max_tokens, left, n->name);
 		return refuse(q, LLM_FIELD_QUOTA, q->max_tokens, left);
+	}
+	if (q->min_tokens > q->max_tokens) {
+		error_set(err, -E2BIG, "min_tokens is %u, there is room for %u", q->min_tokens,
+			  q->max_tokens);
+		q->field = LLM_FIELD_MIN_TOKENS;
+		q->got = q->min_tokens;
+		q->limit = q->max_tokens;
+		return -E2BIG;
 	}
 	n->used_requests++;
 	n->reserved_tokens += (uint64_t)q->n_prompt + q->max_tokens;

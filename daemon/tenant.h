@@ -6,10 +6,9 @@
  *	                  | "uid:N", made on first sight
  *	                  | "default", shared, when the table is full of busy ones
  *
- * A tenant made on first sight stays in the table when idle, so that leaving and coming back
- * clears neither its debt (virtual tokens) nor what it used of a quota; its slot is given to a
- * newcomer when the table is full: longest idle first, never a configured tenant, never one with a
- * part-used quota. With no slot left newcomers share "default", its limits and its prefix cache.
+ * A tenant made on first sight stays in the table when idle: its slot is given to a newcomer when
+ * the table is full, longest idle first, never a configured tenant, never one with a part-used
+ * quota. One who comes back after that gets the same secret, by which the sched knows his debt. With no slot left newcomers share "default", its limits and its prefix cache.
  *
  * Limits of the present (connections, granted requests, ring bytes) are refused with -ENOBUFS
  * before anything is allocated; quotas over all time with -EDQUOT. Both say two numbers.
@@ -50,7 +49,7 @@ struct tenant {
 	struct tenant_limits limits;
 	uint32_t sched_index;	/* from sched_tenant() */
 	uint32_t stats_index;	/* from stats_tenant() */
-	uint8_t secret[32];	/* keys its prefix cache; from getrandom() */
+	uint8_t secret[32];	/* keys its prefix cache; random per table and name */
 
 	/* held now */
 	uint32_t n_refs;	/* connections; 0: idle */
@@ -113,6 +112,7 @@ void tenant_uncharge_session(struct tenant *t, const struct tenant_want *want);
 struct tenant_request {
 	uint32_t n_prompt;
 	uint32_t room_tokens; /* context - n_prompt */
+	uint32_t min_tokens;
 	uint32_t max_tokens;  /* in: as the client said; out: the bound that holds */
 	/* refusal */
 	enum llm_field field;

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * door_socket: see daemon/door_socket.h. The listener and the lists; what a connection says is read
+ * in daemon/connection.c.
+ */
+#include "daemon/door_socket.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "daemon/connection.h"
+#include "daemon/daemon.h"
+#include "daemon/log.h"
+
+#define ACCEPTS_PER_TURN 16
+
+static int open_spare(void)
+{
+	return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+/* Out of descriptors: the spare one lets us take the client's call and say why we cannot serve. */
+static void refuse_one(struct door_socket *door, int code)
+{
+	struct error why;
+	int fd;
+
+	if (door->spare_fd >= 0)
+		close(door->spare_fd);
+	fd = accept4(door->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd >= 0) {
+		error_set(&why, code, "the daemon is out of file descriptors, %u are connected",
+			  door->n_connections);
+		connection_turn_away(fd, &why, (__u64[2]){door->n_connections, 0});
+		connection_close_fd(fd);
+	}
+	door->spare_fd = open_spare();
+}
+
+/* True: there may be more. */
+static bool accept_one(struct door_socket *door)
+{
+	struct connection *c;
+	int fd = accept4(door->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
+		log_warn(door->d->messages, "out of file descriptors: a client was refused");
+		refuse_one(door, -errno);
+		return true;
+	}
+	if (fd < 0)
+		return errno == EINTR || errno == ECONNABORTED;
+	if (connection_create(door, fd, &c))
+		connection_close_fd(fd);
+	return true;
+}
+
+static bool listener_ready(struct loop_source *src, short revents)
+{
+	struct door_socket *door = (struct door_socket *)src;
+
+	(void)revents;
+	for (int i = 0; i < ACCEPTS_PER_TURN; i++)
+		if (!accept_one(door))
+			return false;
+	return true;
+}
+
+static int serve_one(struct door_socket *door, int fd, struct error *err)
+{
+	struct connection *c;
+	int type = 0, domain = 0, flags = fcntl(fd, F_GETFL), rc;
+	socklen_t len = sizeof(int);
+
+	if (flags < 0)
+		return error_set(err, -errno, "--serve-fd %d: %s", fd, strerror(errno));
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) ||
+	    getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) || type != SOCK_SEQPACKET ||
+	    domain != AF_UNIX)
+		return error_set(err, -EINVAL, "--serve-fd %d is no Unix SEQPACKET socket", fd);
+	if (fcntl(fd, F_SETFL, flags | O_NONBLOCK) || fcntl(fd, F_SETFD, FD_CLOEXEC))
+		return error_set(err, -errno, "--serve-fd %d: %s", fd, strerror(errno));
+	rc = connection_create(door, fd, &c);
+	if (rc)
+		return error_set(err, rc, "--serve-fd %d: %s", fd, strerror(-rc));
+	door->is_serving_one = true;
+	return 0;
+}
+
+static int serve_path(struct door_socket *door, const struct door_socket_args *args,
+		      struct error *err)
+{
+	int rc = listener_open(&door->listener, args->path, args->mode, args->group, err);
+
+	if (rc)
+		return rc;
+	door->spare_fd = open_spare();
+	door->src = (struct loop_source){
+		.fd = door->listener.fd, .events = POLLIN, .ready = listener_ready};
+	rc = loop_add(door->d->loop, &door->src);
+	return rc ? error_set(err, rc, "%s: %s", args->path, strerror(-rc)) : 0;
+}
+
+int door_socket_create(struct daemon *d, const struct door_socket_args *args,
+		       struct door_socket **out, struct error *err)
+{
+	struct door_socket *door = calloc(1, sizeof(*door));
+	int rc = 0;
+
+	*out = NULL;
+	if (!door)
+		return error_set(err, -ENOMEM, "socket door: no memory");
+	door->d = d;
+	door->listener.fd = -1;
+	door->spare_fd = -1;
+	door->packet = malloc(PACKET_MAX_BYTES);
+	if (!door->packet)
+		rc = error_set(err, -ENOMEM, "socket door: no memory");
+	if (!rc && args->path)
+		rc = serve_path(door, args, err);
+	if (!rc && args->serve_fd >= 0)
+		rc = serve_one(door, args->serve_fd, err);
+	if (rc) {
+		door_socket_destroy(door);
+		return rc;
+	}
+	*out = door;
+	return 0;
+}
+
+void door_socket_stop(struct door_socket *door)
+{
+	if (!door)
+		return;
+	loop_remove(door->d->loop, &door->src);
+	listener_close(&door->listener);
+	if (door->spare_fd >= 0)
+		close(door->spare_fd);
+	door->spare_fd = -1;
+}
+
+void door_socket_destroy(struct door_socket *door)
+{
+	if (!door)
+		return;
+	while (door->connections)
+		connection_destroy(door->connections);
+	door_socket_stop(door);
+	free(door->packet);
+	free(door);
+}
+
+bool door_socket_is_done(const struct door_socket *door)
+{
+	return door->is_done;
+}
+
+void door_socket_expire(struct door_socket *door, uint64_t now_ns)
+{
+	struct error why;
+
+	while (door->hellos && door->hellos->hello_by_ns <= now_ns) {
+		error_set(&why, -ETIMEDOUT, "no HELLO came in time");
+		connection_refuse(door->hellos, &why, (__u64[2]){0, 0});
+	}
+}
+
+uint64_t door_socket_next_ns(const struct door_socket *door)
+{
+	return door->hellos ? door->hellos->hello_by_ns : 0;
+}
+
+uint32_t door_socket_n_connections(const struct door_socket *door)
+{
+	return door->n_connections;
+}
