@@ -35,14 +35,16 @@ static uint64_t floor_of(const struct sched *s)
 }
 
 /*
- * Rule 12: what the pool's tokens are worth, less a step's charge, so that the gap stays below the
- * former when the pause begins a step late; but half of it at least, where a step is that large.
+ * Rule 12: what the pool's tokens are worth, less the most that a step can cost, so that the gap
+ * stays below the former when the pause begins a step late; but half of it at the least.
  */
 static uint64_t ahead_max(const struct sched *s, uint32_t weight)
 {
 	const struct sched_config *cfg = &s->cfg;
 	uint64_t w = cfg->w_prompt > cfg->w_output ? cfg->w_prompt : cfg->w_output;
-	uint64_t pool = w * s->n_pool_pages * KVCACHE_PAGE_TOKENS, step = w * cfg->step_tokens;
+	uint64_t pool = w * s->n_pool_pages * KVCACHE_PAGE_TOKENS;
+	uint64_t rows = cfg->max_seqs < cfg->step_tokens ? cfg->max_seqs : cfg->step_tokens;
+	uint64_t step = (uint64_t)cfg->w_prompt * cfg->step_tokens + cfg->w_output * rows;
 
 	return (step < pool / 2 ? pool - step : pool / 2) * SCHED_VTC_SCALE / weight;
 }

@@ -17,7 +17,8 @@
 #include "daemon/sched.h"
 #include "tests/test.h"
 
-enum { N_REQUESTS = 64, N_TENANTS = 3, MOST_IDS = 512, N_GROUPS = 2, MOST_PAGES = 2048, VOCAB = 300 };
+enum { N_REQUESTS = 64, N_TENANTS = 3, MOST_IDS = 512, VOCAB = 300 };
+enum { N_GROUPS = 2, MOST_PAGES = 2048 };
 enum { TINY = 16, MOST_STEPS = 200000 };
 
 static const uint64_t seed = 20241;
@@ -104,11 +105,12 @@ static uint32_t engine_draw(struct world *w, const struct sched_seq *q)
 
 /* ---- requests ---------------------------------------------------------------------------- */
 
-/* ISL 1..400, every second one 1..50; OSL 1..112; four system prompts of some pages, shared by many. */
+/* ISL 1..400, every second one 1..50; OSL 1..112; four system prompts, shared by many. */
 static void request_init(struct request *r, uint32_t index)
 {
 	uint64_t key = mix(seed, index);
-	uint32_t n_shared = 40 * (uint32_t)(key % 5), n = 1 + (uint32_t)(mix(key, 1) % (index % 2 ? 400 : 50));
+	uint32_t n_shared = 40 * (uint32_t)(key % 5);
+	uint32_t n = 1 + (uint32_t)(mix(key, 1) % (index % 2 ? 400 : 50));
 
 	memset(r, 0, sizeof(*r));
 	for (uint32_t i = 0; i < n; i++)

@@ -368,7 +368,7 @@ static void rule_5_order(void)
 	step_of(w, 62);
 	step(w);
 	CHECK(row(w, a) && row(w, c) && row(w, b) == 31);
-	/* a and b have 62 + 2 * 3 virtual tokens, c 31 + 2 * 2; one page is left, a and c need one. */
+	/* a and b have 62 + 2 * 3 virtual tokens, c 31 + 2 * 2; a and c need the last page. */
 	CHECK(info(w, 0).vtc > info(w, 1).vtc);
 	step(w);
 	CHECK_EQ(b->n_preemptions, 1);
@@ -457,7 +457,7 @@ static void rule_7(void)
 	CHECK(b->n_preemptions > 5 && b->n_preemptions <= 21);
 	close_world(w);
 
-	/* Two that need most of the pool each: they take turns at worst, each turn yields a token. */
+	/* Two that need most of the pool each: each turn yields a token at least. */
 	cfg.preempt_each_step = false;
 	w = open_with(&cfg, 8, false);
 	a = add(w, 0, 30, 200);
