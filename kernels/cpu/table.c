@@ -47,12 +47,12 @@ const struct kernel_ops kernels_avx2 = {
 	.pack_bytes = kernel_pack_bytes,
 	.pack = kernel_pack,
 	.embed = kernel_embed,
-	.norm = kernel_norm_ref,
-	.quantize = kernel_quantize_ref,
+	.norm = kernel_norm_avx2,
+	.quantize = kernel_quantize_avx2,
 	.matmul = kernel_matmul_avx2,
-	.kv_write = kernel_kv_write_ref,
+	.kv_write = kernel_kv_write_avx2,
 	.attention = kernel_attention_ref,
-	.glu = kernel_glu_ref,
+	.glu = kernel_glu_avx2,
 };
 
 const struct kernel_ops *kernels_find(const char *name)

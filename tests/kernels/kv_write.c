@@ -138,6 +138,20 @@ static int n_wrong_rows(struct rig *r, const struct kernel_seq *seq, uint8_t *pa
 	return n_wrong;
 }
 
+/* Of a NaN only that it is one. */
+static int same_halves(const uint8_t *a, const uint8_t *b, size_t n_bytes)
+{
+	for (size_t i = 0; i < n_bytes; i += 2) {
+		uint16_t x, y;
+
+		memcpy(&x, a + i, 2);
+		memcpy(&y, b + i, 2);
+		if (x != y && !(isnan(half_value(x)) && isnan(half_value(y))))
+			return 0;
+	}
+	return 1;
+}
+
 static void check(uint32_t dims, uint32_t rope_dims, enum kernel_rope rope)
 {
 	const struct kernel_ops *fast = fast_ops() ? fast_ops() : &kernels_ref;
@@ -151,7 +165,7 @@ static void check(uint32_t dims, uint32_t rope_dims, enum kernel_rope rope)
 	run(&r, &kernels_ref, 1, &pages, &q);
 	for (int n = 1; n <= 3; n++) {
 		run(&r, fast, n, &other, &other_q);
-		CHECK(!memcmp(pages, other, n_bytes));
+		CHECK(same_halves(pages, other, n_bytes));
 		CHECK(first_difference(q, other_q, (size_t)r.n_rows * r.a.ldq) < 0);
 		free(other);
 		free(other_q);
