@@ -23,7 +23,7 @@
 struct burst {
 	const char *where;
 	uint32_t n, n_procs, n_inflight; /* requests, clients, requests in flight per client */
-	uint32_t isl_min, isl_max, osl_max;
+	uint32_t isl_min, isl_max, osl_min, osl_max;
 	uint32_t n_vocab, prefix_tokens; /* ids are drawn from 3..n_vocab-1 */
 	uint64_t seed;
 	bool is_seeded;	   /* odd requests sample with their own seed; else all are greedy */
@@ -76,7 +76,7 @@ static void make_request(const struct burst *b, struct flight *f, struct llm_req
 					      (b->n_vocab - 3));
 	req->ids = f->prompt;
 	req->n_ids = isl;
-	req->max_tokens = 1 + (uint32_t)(mix(key) % b->osl_max);
+	req->max_tokens = b->osl_min + (uint32_t)(mix(key) % (b->osl_max - b->osl_min + 1));
 	req->flags = LLM_FLAG_RAW | (f->index % 3 ? LLM_FLAG_IGNORE_EOS : 0);
 	req->user_data = f->index;
 	req->has_seed = true;
@@ -260,25 +260,30 @@ static void run(const struct burst *b)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"connect", 1, 0, 'c'},	 {"n", 1, 0, 'n'},	 {"procs", 1, 0, 'p'},
-		{"inflight", 1, 0, 'i'}, {"isl-min", 1, 0, 'm'}, {"isl", 1, 0, 'l'},
-		{"osl", 1, 0, 'o'},	 {"vocab", 1, 0, 'v'},	 {"prefix", 1, 0, 'x'},
-		{"seed", 1, 0, 's'},	 {"seeded", 0, 0, 'd'},	 {"any-end", 0, 0, 'a'},
-		{"pause", 1, 0, 'u'},	 {"ring", 1, 0, 'r'},	 {0},
+		{"connect", 1, 0, 'c'}, {"n", 1, 0, 'n'},
+		{"procs", 1, 0, 'p'},	{"inflight", 1, 0, 'i'},
+		{"isl-min", 1, 0, 'm'}, {"isl", 1, 0, 'l'},
+		{"osl", 1, 0, 'o'},	{"osl-min", 1, 0, 'O'},
+		{"vocab", 1, 0, 'v'},	{"prefix", 1, 0, 'x'},
+		{"seed", 1, 0, 's'},	{"seeded", 0, 0, 'd'},
+		{"any-end", 0, 0, 'a'}, {"pause", 1, 0, 'u'},
+		{"ring", 1, 0, 'r'},	{0},
 	};
 	struct burst b = {.n = 64,
 			  .n_procs = 1,
 			  .n_inflight = 64,
 			  .isl_min = 1,
 			  .isl_max = 400,
+			  .osl_min = 1,
 			  .osl_max = 32,
 			  .n_vocab = 512,
 			  .seed = 1,
 			  .needs_all = true};
 	uint32_t *numbers[128] = {
-		['n'] = &b.n,	    ['p'] = &b.n_procs,	      ['i'] = &b.n_inflight,
-		['m'] = &b.isl_min, ['l'] = &b.isl_max,	      ['o'] = &b.osl_max,
-		['v'] = &b.n_vocab, ['x'] = &b.prefix_tokens, ['r'] = &b.ring_bytes};
+		['n'] = &b.n,	      ['p'] = &b.n_procs, ['i'] = &b.n_inflight,
+		['m'] = &b.isl_min,   ['l'] = &b.isl_max, ['o'] = &b.osl_max,
+		['O'] = &b.osl_min,   ['v'] = &b.n_vocab, ['x'] = &b.prefix_tokens,
+		['r'] = &b.ring_bytes};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) > 0) {
@@ -297,7 +302,8 @@ int main(int argc, char **argv)
 		else if (c == 'a')
 			b.needs_all = false;
 	}
-	if (!b.where || b.n_vocab < 4 || b.isl_max < b.isl_min || !b.osl_max || !b.n_procs) {
+	if (!b.where || b.n_vocab < 4 || b.isl_max < b.isl_min || !b.osl_min ||
+	    b.osl_max < b.osl_min || !b.n_procs) {
 		fprintf(stderr, "usage: burst --connect PATH [--n N] [--procs P] ...\n");
 		return 2;
 	}

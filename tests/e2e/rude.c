@@ -131,7 +131,7 @@ static void take_welcome(struct client *k)
 static void open_session(struct client *k, const char *path)
 {
 	dial(k, path);
-	hello(k, 65536, 4);
+	hello(k, 8192, 4);
 	take_welcome(k);
 }
 
@@ -233,13 +233,9 @@ static void lie_ahead(struct client *k)
 static void lie_back(struct client *k)
 {
 	submit(k, k->welcome.id_base | 1, 4000);
-	wait_for_tokens(k, 128);
-	k->c->read = k->p->pos;
-	__atomic_store_n(&k->c->pos, k->p->pos, __ATOMIC_RELEASE);
-	send_packet(k, LLM_PACKET_ROOM, 0, NULL, 0);
-	/* The daemon looks when it needs room: two rings' worth later it has. */
-	for (int i = 0; i < 40; i++) {
-		wait_for_tokens(k, k->c->pos + 64);
+	/* The daemon looks when it needs room: four rings' worth later it has seen C move. */
+	for (__u64 at = 64; at < 4 * 8192; at = k->p->pos + 64) {
+		wait_for_tokens(k, at);
 		__atomic_store_n(&k->c->pos, k->p->pos, __ATOMIC_RELEASE);
 		send_packet(k, LLM_PACKET_ROOM, 0, NULL, 0);
 	}
@@ -277,7 +273,7 @@ static void over_credit(struct client *k)
 
 static void second_hello(struct client *k)
 {
-	hello(k, 65536, 4);
+	hello(k, 8192, 4);
 }
 
 static void short_packet(struct client *k)
