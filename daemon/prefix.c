@@ -317,36 +317,36 @@ static void entry_add(struct prefix *p, struct entry *e, const struct kvcache_ta
 
 /* ---- what the sched calls ------------------------------------------------------------------- */
 
-uint32_t prefix_lookup(struct prefix *p, const uint8_t secret[32], const uint32_t *ids, uint32_t n,
-		       struct kvcache_table *t, uint8_t chain[32])
+uint32_t prefix_lookup(struct prefix *p, const struct prefix_text *text, uint32_t n)
 {
+	struct kvcache_table *t = text->table;
 	uint32_t most = n ? (n - 1) / KVCACHE_PAGE_TOKENS : 0, before = NONE;
 	uint8_t next[CHAIN_BYTES];
 
 	p->stats.n_lookups++;
 	p->stats.n_asked_tokens += n;
-	chain_start(p, secret, chain);
+	chain_start(p, text->secret, text->chain);
 	while (t->n_pages < most) {
-		const uint32_t *page_ids = ids + t->n_pages * KVCACHE_PAGE_TOKENS;
+		const uint32_t *ids = text->ids + t->n_pages * KVCACHE_PAGE_TOKENS;
 		uint32_t i;
 
-		chain_next(secret, chain, page_ids, next);
-		i = entry_find(p, next, before, page_ids);
+		chain_next(text->secret, text->chain, ids, next);
+		i = entry_find(p, next, before, ids);
 		if (i == NONE || kvcache_share(p->kv, t, p->entries[i].pages))
 			break;
-		memcpy(chain, next, CHAIN_BYTES);
+		memcpy(text->chain, next, CHAIN_BYTES);
 		before = i;
 	}
 	p->stats.n_hit_tokens += (uint64_t)t->n_pages * KVCACHE_PAGE_TOKENS;
 	return t->n_pages;
 }
 
-void prefix_unlookup(struct prefix *p, uint32_t n, struct kvcache_table *t)
+void prefix_unlookup(struct prefix *p, const struct prefix_text *text, uint32_t n)
 {
 	p->stats.n_lookups--;
 	p->stats.n_asked_tokens -= n;
-	p->stats.n_hit_tokens -= (uint64_t)t->n_pages * KVCACHE_PAGE_TOKENS;
-	kvcache_release(p->kv, t);
+	p->stats.n_hit_tokens -= (uint64_t)text->table->n_pages * KVCACHE_PAGE_TOKENS;
+	kvcache_release(p->kv, text->table);
 }
 
 /* Gives the table the known page instead of its own equal one. */
@@ -376,24 +376,25 @@ static bool owner_charge(struct prefix *p, struct owner *o)
 	return false;
 }
 
-bool prefix_publish(struct prefix *p, const uint8_t secret[32], const uint32_t *ids,
-		    struct kvcache_table *t, uint32_t index, uint8_t chain[32])
+bool prefix_publish(struct prefix *p, const struct prefix_text *text, uint32_t index)
 {
+	const uint32_t *ids = text->ids + index * KVCACHE_PAGE_TOKENS;
+	struct kvcache_table *t = text->table;
 	uint32_t before = index ? p->entry_of[0][t->pages[0][index - 1]] : NONE, i;
 	uint8_t next[CHAIN_BYTES];
 	struct owner *o;
 	struct entry *e;
 
-	if (index && (before == NONE || memcmp(p->entries[before].chain, chain, CHAIN_BYTES)))
+	if (index && (before == NONE || memcmp(p->entries[before].chain, text->chain, CHAIN_BYTES)))
 		return false;
-	chain_next(secret, chain, ids, next);
+	chain_next(text->secret, text->chain, ids, next);
 	i = entry_find(p, next, before, ids);
 	if (i != NONE) {
 		merge(p, &p->entries[i], t, index);
-		memcpy(chain, next, CHAIN_BYTES);
+		memcpy(text->chain, next, CHAIN_BYTES);
 		return true;
 	}
-	o = owner_get(p, secret);
+	o = owner_get(p, text->secret);
 	if (!o)
 		return false;
 	if (!owner_charge(p, o)) {
@@ -408,7 +409,7 @@ bool prefix_publish(struct prefix *p, const uint8_t secret[32], const uint32_t *
 	e->owner = o;
 	e->before = before;
 	entry_add(p, e, t, index);
-	memcpy(chain, next, CHAIN_BYTES);
+	memcpy(text->chain, next, CHAIN_BYTES);
 	return true;
 }
 

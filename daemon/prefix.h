@@ -27,23 +27,29 @@ int prefix_create(struct kvcache *kv, uint32_t n_groups, const uint8_t salt[32],
 		  uint32_t quota_pages, struct prefix **out);
 void prefix_destroy(struct prefix *p);
 
-/*
- * Fills an empty table with the longest known run of full pages of ids[0..n), at most (n-1)/32
- * pages, taking a reference on each. Returns the pages found; chain is the hash after them.
- */
-uint32_t prefix_lookup(struct prefix *p, const uint8_t secret[32], const uint32_t *ids, uint32_t n,
-		       struct kvcache_table *t, uint8_t chain[32]);
-/* Gives back what prefix_lookup() of n ids found, as if it had not been asked. */
-void prefix_unlookup(struct prefix *p, uint32_t n, struct kvcache_table *t);
+/* A sequence as the cache sees it; all of it is the caller's. */
+struct prefix_text {
+	const uint8_t *secret;	     /* [32] its tenant's */
+	const uint32_t *ids;	     /* from position 0 */
+	struct kvcache_table *table;
+	uint8_t *chain;		     /* [32] hash after the pages found and published so far */
+};
 
 /*
- * Makes page `index` of the table (full, holding ids[0..32)) known and advances chain. All pages
+ * Fills the empty table with the longest known run of full pages of ids[0..n), at most (n-1)/32
+ * pages, taking a reference on each. Returns the pages found; chain is the hash after them.
+ */
+uint32_t prefix_lookup(struct prefix *p, const struct prefix_text *text, uint32_t n);
+/* Gives back what prefix_lookup() of n ids found, as if it had not been asked. */
+void prefix_unlookup(struct prefix *p, const struct prefix_text *text, uint32_t n);
+
+/*
+ * Makes page `index` of the table (full: its ids are computed) known and advances chain. All pages
  * before it came from prefix_lookup() or were published. When an equal page is known already, the
  * table gets that one and its own is freed. False, with nothing changed, when it cannot be kept:
  * the quota is used up by pages in use, or the page before it is not known any more.
  */
-bool prefix_publish(struct prefix *p, const uint8_t secret[32], const uint32_t *ids,
-		    struct kvcache_table *t, uint32_t index, uint8_t chain[32]);
+bool prefix_publish(struct prefix *p, const struct prefix_text *text, uint32_t index);
 
 /* Gives back up to n pages that only the cache holds; returns how many. */
 uint32_t prefix_evict(struct prefix *p, uint32_t n);

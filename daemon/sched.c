@@ -196,15 +196,13 @@ void sched_credit(struct sched *s, struct sched_seq *q, bool has_credit)
 /* Pages that the row filled become known; one that cannot be kept is tried again with the next. */
 static void publish(struct sched *s, struct sched_seq *q)
 {
-	struct sched_tenant *t = s->tenants[q->tenant];
+	struct prefix_text text = sched_text(s, q);
 
 	while ((q->n_published + 1) * KVCACHE_PAGE_TOKENS <= q->n_cached) {
-		if (!prefix_publish(s->prefix, t->secret,
-				    q->ids + q->n_published * KVCACHE_PAGE_TOKENS, &q->table,
-				    q->n_published, q->chain))
+		if (!prefix_publish(s->prefix, &text, q->n_published))
 			break;
 		q->n_published++;
-		t->n_publishes++;
+		s->tenants[q->tenant]->n_publishes++;
 	}
 }
 

@@ -258,9 +258,10 @@ static void block(struct planning *pl, const struct sched_tenant *t, struct sche
 {
 	struct sched *s = pl->s;
 	uint32_t available = sched_pages_available(s);
+	struct prefix_text text = sched_text(s, q);
 
 	if (s->prefix)
-		prefix_unlookup(s->prefix, q->n_ids, &q->table);
+		prefix_unlookup(s->prefix, &text, q->n_ids);
 	else
 		kvcache_release(s->kv, &q->table);
 	/* What it found and nobody else uses is available again, but not for the rest of it. */
@@ -301,6 +302,7 @@ static void start_running(struct planning *pl, struct sched_tenant *t, struct sc
 static bool admit(struct planning *pl, struct sched_tenant *t, struct sched_seq *q)
 {
 	struct sched *s = pl->s;
+	struct prefix_text text = sched_text(s, q);
 	uint32_t lacking = kvcache_pages_for(q->n_ids);
 
 	if (is_still_blocked(pl, t, q)) {
@@ -313,8 +315,7 @@ static bool admit(struct planning *pl, struct sched_tenant *t, struct sched_seq 
 		return false;
 	}
 	if (s->prefix)
-		lacking -= prefix_lookup(s->prefix, t->secret, q->ids, q->n_ids, &q->table,
-					 q->chain);
+		lacking -= prefix_lookup(s->prefix, &text, q->n_ids);
 	while (!has_pages(pl, lacking)) {
 		if (!make_room(pl, VICTIMS_STALLED, NULL)) {
 			block(pl, t, q, lacking);

@@ -101,6 +101,14 @@ static inline bool sched_seq_before(const struct sched_seq *a, const struct sche
 	return a->priority != b->priority ? a->priority > b->priority : a->arrival < b->arrival;
 }
 
+static inline struct prefix_text sched_text(const struct sched *s, struct sched_seq *q)
+{
+	return (struct prefix_text){.secret = s->tenants[q->tenant]->secret,
+				    .ids = q->ids,
+				    .table = &q->table,
+				    .chain = q->chain};
+}
+
 /* Pages that a plan may take now: free ones and those that only the prefix cache holds. */
 static inline uint32_t sched_pages_available(const struct sched *s)
 {

@@ -51,8 +51,7 @@ static void check_counts(const struct world *w)
 	for (uint32_t g = 0; g < N_GROUPS; g++) {
 		CHECK_EQ(kvcache_pages_free(w->kv, g), n_pages[g] - w->n_held[g]);
 		for (uint32_t page = 0; page < n_pages[g]; page++) {
-			if (kvcache_page_refs(w->kv, g, page) != w->refs[g][page])
-				CHECK_EQ(kvcache_page_refs(w->kv, g, page), w->refs[g][page]);
+			CHECK_EQ(kvcache_page_refs(w->kv, g, page), w->refs[g][page]);
 		}
 	}
 }
@@ -69,17 +68,18 @@ static void grow(struct world *w, uint32_t i)
 	rc = kvcache_grow(w->kv, t, n);
 	if (want > had && want - had > n_free) {
 		w->n_refused++;
-		if (rc != -ENOSPC || t->n_pages != had)
-			CHECK(false && "a growth that lacks pages changes nothing");
+		/* A growth that lacks pages changes nothing. */
+		CHECK(rc == -ENOSPC && t->n_pages == had);
 		return;
 	}
-	if (rc || t->n_pages != want || t->n_pages * KVCACHE_PAGE_TOKENS - n >= KVCACHE_PAGE_TOKENS)
-		CHECK(false && "a table has the pages for its tokens and wastes less than one");
+	/* A table has the pages for its tokens and wastes less than one. */
+	CHECK(!rc && t->n_pages == want);
+	CHECK(t->n_pages * KVCACHE_PAGE_TOKENS - n < KVCACHE_PAGE_TOKENS);
 	w->n_tokens[i] = n;
 	for (uint32_t g = 0; g < N_GROUPS; g++) {
 		for (uint32_t at = had; at < t->n_pages; at++) {
-			if (w->refs[g][t->pages[g][at]])
-				CHECK(false && "a page that is given out was free");
+			/* A page that is given out was free. */
+			CHECK_EQ(w->refs[g][t->pages[g][at]], 0);
 			count(w, g, t->pages[g][at], 1);
 		}
 	}
@@ -95,8 +95,7 @@ static void release(struct world *w, uint32_t i)
 	}
 	kvcache_release(w->kv, t);
 	w->n_tokens[i] = 0;
-	if (t->n_pages || t->cap_pages || t->pages[0])
-		CHECK(false && "a released table is empty");
+	CHECK(!t->n_pages && !t->cap_pages && !t->pages[0]);
 }
 
 /* A fresh table begins with the full pages of another one, as after a prefix hit. */
@@ -116,8 +115,7 @@ static void share(struct world *w, uint32_t i, uint32_t from)
 			pages[g] = f->pages[g][at];
 			count(w, g, pages[g], 1);
 		}
-		if (kvcache_share(w->kv, t, pages))
-			CHECK(false && "no memory");
+		CHECK_EQ(kvcache_share(w->kv, t, pages), 0);
 	}
 	w->n_tokens[i] = n * KVCACHE_PAGE_TOKENS;
 	w->n_shared += n;

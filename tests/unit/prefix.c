@@ -20,8 +20,12 @@ enum { GROUPS = 2, POOL = 40, PAGE = KVCACHE_PAGE_TOKENS };
 static const uint64_t seed = 4711;
 static bool hashes_collide;
 
-int crypto_generichash(unsigned char *out, size_t out_len, const unsigned char *in,
-		       unsigned long long in_len, const unsigned char *key, size_t key_len)
+/* As <sodium.h> declares it. */
+#define HASH_PARAMETERS                                                                      \
+	unsigned char *out, size_t out_len, const unsigned char *in, unsigned long long in_len, \
+		const unsigned char *key, size_t key_len
+
+int crypto_generichash(HASH_PARAMETERS)
 {
 	if (!hashes_collide)
 		return crypto_generichash_blake2b(out, out_len, in, in_len, key, key_len);
@@ -78,17 +82,35 @@ static struct seq seq_of(uint8_t tenant, const char *text, uint32_t n_more)
 	return q;
 }
 
+static struct prefix_text text_of(struct seq *q)
+{
+	return (struct prefix_text){
+		.secret = q->secret, .ids = q->ids, .table = &q->t, .chain = q->chain};
+}
+
+static uint32_t look_up(struct world *w, struct seq *q)
+{
+	struct prefix_text text = text_of(q);
+
+	return prefix_lookup(w->p, &text, q->n_ids);
+}
+
+static bool publish(struct world *w, struct seq *q, uint32_t index)
+{
+	struct prefix_text text = text_of(q);
+
+	return prefix_publish(w->p, &text, index);
+}
+
 /* What the sched does: look up, compute the rest, publish full pages. Returns the pages found. */
 static uint32_t start(struct world *w, struct seq *q)
 {
-	q->n_found = prefix_lookup(w->p, q->secret, q->ids, q->n_ids, &q->t, q->chain);
+	q->n_found = look_up(w, q);
 	CHECK_EQ(q->t.n_pages, q->n_found);
 	CHECK(q->n_found * PAGE < q->n_ids);
 	CHECK_EQ(kvcache_grow(w->kv, &q->t, q->n_ids), 0);
 	q->n_published = q->n_found;
-	while ((q->n_published + 1) * PAGE <= q->n_ids &&
-	       prefix_publish(w->p, q->secret, q->ids + q->n_published * PAGE, &q->t,
-			      q->n_published, q->chain))
+	while ((q->n_published + 1) * PAGE <= q->n_ids && publish(w, q, q->n_published))
 		q->n_published++;
 	return q->n_found;
 }
@@ -111,9 +133,10 @@ static uint32_t visit(struct world *w, uint8_t tenant, const char *text, uint32_
 static uint32_t known(struct world *w, uint8_t tenant, const char *text)
 {
 	struct seq q = seq_of(tenant, text, 1);
-	uint32_t found = prefix_lookup(w->p, q.secret, q.ids, q.n_ids, &q.t, q.chain);
+	uint32_t found = look_up(w, &q);
+	struct prefix_text asked = text_of(&q);
 
-	prefix_unlookup(w->p, q.n_ids, &q.t);
+	prefix_unlookup(w->p, &asked, q.n_ids);
 	return found;
 }
 
@@ -211,7 +234,7 @@ static void eviction(void)
 	prefix_clear(w.p);
 	CHECK_EQ(known(&w, 1, "xy"), 0);
 	CHECK_EQ(kvcache_page_refs(w.kv, 0, q.t.pages[0][0]), 1);
-	CHECK(!prefix_publish(w.p, q.secret, q.ids, &q.t, 2, q.chain));
+	CHECK(!publish(&w, &q, 2));
 	stop(&w, &q);
 	CHECK_EQ(kvcache_least_free(w.kv), POOL);
 	world_destroy(&w);
@@ -231,10 +254,10 @@ static void quota(void)
 	CHECK_EQ(known(&w, 1, "uv"), 0);
 	CHECK_EQ(known(&w, 2, "xyz"), 3);
 	memcpy(chain, a.chain, 32);
-	CHECK(!prefix_publish(w.p, a.secret, a.ids + 3 * PAGE, &a.t, 3, a.chain));
+	CHECK(!publish(&w, &a, 3));
 	CHECK(!memcmp(chain, a.chain, 32));
 	/* The page after one that is not known is not kept either. */
-	CHECK(!prefix_publish(w.p, a.secret, a.ids + 4 * PAGE, &a.t, 4, a.chain));
+	CHECK(!publish(&w, &a, 4));
 	start(&w, &b);
 	CHECK_EQ(b.n_published, 0);
 	stop(&w, &a);
@@ -263,12 +286,12 @@ static void merging(void)
 	struct seq a = seq_of(1, "abc", 0), b = seq_of(1, "abd", 9);
 	uint32_t n_free;
 
-	a.n_found = prefix_lookup(w.p, a.secret, a.ids, a.n_ids, &a.t, a.chain);
+	a.n_found = look_up(&w, &a);
 	CHECK_EQ(kvcache_grow(w.kv, &a.t, a.n_ids), 0);
 	start(&w, &b);
 	n_free = kvcache_least_free(w.kv);
 	for (uint32_t i = 0; i < 3; i++)
-		CHECK(prefix_publish(w.p, a.secret, a.ids + i * PAGE, &a.t, i, a.chain));
+		CHECK(publish(&w, &a, i));
 	CHECK_EQ(kvcache_least_free(w.kv), n_free + 2);
 	for (uint32_t g = 0; g < GROUPS; g++) {
 		CHECK_EQ(a.t.pages[g][0], b.t.pages[g][0]);

@@ -87,8 +87,8 @@ static void engine_row(struct world *w, const struct plan_row *row)
 		for (uint32_t g = 0; g < N_GROUPS; g++) {
 			uint64_t before = pos ? *slot(w, q, g, pos - 1) : g;
 
-			if (kvcache_page_refs(w->kv, g, q->table.pages[g][pos / 32]) != 1)
-				CHECK(!"a page that is written has one reference");
+			/* A page that is written is the sequence's own. */
+			CHECK_EQ(kvcache_page_refs(w->kv, g, q->table.pages[g][pos / 32]), 1);
 			*slot(w, q, g, pos) = mix(before, q->ids[pos]);
 		}
 	}
