@@ -13,23 +13,23 @@
  *
  *	* written by the kernel only on the device door, by the daemon on the socket door.
  *
- * Positions are byte counts that only grow (u64, never reused); the byte at position x lies at D offset
- * x % map_bytes, map_bytes being `capacity` rounded up to a page. P - C <= capacity always. Each side
- * keeps its own copy of its own position, reads the other's once, and clamps it: the producer never
- * believes a C above P or below the C it saw last (the session is BROKEN then; only the liar suffers),
- * the consumer never believes a P more than capacity ahead of C.
+ * Positions are byte counts that only grow (u64, never reused); the byte at position x lies at D
+ * offset x % map_bytes, map_bytes being `capacity` rounded up to a page. P - C <= capacity always.
+ * Each side keeps its own copy of its own position, reads the other's once, and clamps it: the
+ * producer never believes a C above P or below the C it saw last (the session is BROKEN then; only
+ * the liar suffers), the consumer never believes a P more than capacity ahead of C.
  *
  * Order of memory (pairs named by number; the code cites them):
  *
  *	R1  producer: records, then store-release P        consumer: load-acquire P, then records
  *	R2  consumer: done with records, store-release C   producer: load-acquire C, then overwrite
- *	R3  consumer: waiting = 1, full fence, re-read P   producer: store P, full fence, read waiting
- *	R4  producer: stalled = 1, full fence, re-read C   consumer: store C, full fence, read stalled
+ *	R3  consumer: waiting = 1, full fence, re-read P   producer: store P, fence, read waiting
+ *	R4  producer: stalled = 1, full fence, re-read C   consumer: store C, fence, read stalled
  *
- * R3 and R4 are store-then-load on both sides (Dekker): at least one side sees the other's store, so a
- * sleeping consumer is kicked and a producer that sleeps for want of room hears of the room made.
- * `waiting` starts as 1; a consumer that never touches it is kicked after every step, which costs
- * kicks and nothing else.
+ * R3 and R4 are store-then-load on both sides (Dekker): at least one side sees the other's store,
+ * so a sleeping consumer is kicked and a producer that sleeps for want of room hears of the room
+ * made. `waiting` starts as 1; a consumer that never touches it is kicked after every step, which
+ * costs kicks and nothing else. The fences themselves: llm_ring.h.
  *
  * Changes:
  *	1	first version
@@ -45,8 +45,8 @@
 #define LLM_RING_MAGIC 0x316d6c6cu
 
 /*
- * Ring room of one request: the largest END + TOKENS + LOGPROBS fit (llm_msg.h asserts it). A ring must
- * hold this for each of the session's max_requests, so an END always has room.
+ * Ring room of one request: the largest END + TOKENS + LOGPROBS fit (llm_msg.h asserts it). A ring
+ * must hold this for each of the session's max_requests, so an END always has room.
  */
 #define LLM_ROOM 2048
 
@@ -56,7 +56,7 @@
 #define LLM_INLINE_BODY_BYTES (64u << 10) /* socket door: larger bodies travel as a sealed memfd */
 #define LLM_CACHE_LINE 128
 
-/* Ids: never 0, never reused. Bit 63 tells the door that issued it: clear on the device, set on the socket. */
+/* Ids: never 0, never reused. Bit 63 tells the door: clear on the device, set on the socket. */
 #define LLM_ID_SOCKET (1ull << 63)
 
 /* Page K. Little endian, fixed offsets. */
@@ -75,8 +75,8 @@ struct llm_ring_state {
 struct llm_ring_producer {
 	__u64 pos;				       /*   0 P, bytes */
 	__u8 pad0[LLM_CACHE_LINE - sizeof(__u64)];     /*   8 the line is its own */
-	__u8 pad1[LLM_CACHE_LINE];		       /* 128 and so is its neighbour (prefetch pairs) */
-	__u32 stalled;				       /* 256 producer waits for room: tell it (ROOM) */
+	__u8 pad1[LLM_CACHE_LINE];		       /* 128 so is its neighbour (prefetch) */
+	__u32 stalled;				       /* 256 producer waits for room: ROOM */
 	__u32 pad2;				       /* 260 zero */
 };
 
@@ -90,7 +90,7 @@ struct llm_ring_consumer {
 	__u32 pad1;				   /* 140 zero */
 };
 
-/* Where the regions lie. Offsets into one mapping space; see llm_msg.h for the socket door's two memfds. */
+/* Where the regions lie; see llm_msg.h for the socket door's two memfds. */
 struct llm_ring_layout {
 	__u32 page_bytes; /*  0 bytes of each of the K, P and C pages */
 	__u32 capacity;	  /*  4 bytes of records, a power of two */
