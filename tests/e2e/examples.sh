@@ -38,8 +38,8 @@ check "stream ended by Enter or by itself" \
 
 example batch "$SOCKET" > "$SCRATCH/batch" || fail "batch"
 example batch "$SOCKET" > "$SCRATCH/again" || fail "batch again"
-check "batch: three prompts, four choices" test \
-	"$(grep -acE '^(The sea is|My favourite number is|Two plus two is)\|' "$SCRATCH/batch")" = 12
+n_answers=$(grep -acE '^(The sea is|My favourite number is|Two plus two is)\|' "$SCRATCH/batch")
+check "batch: three prompts, four choices" test "$n_answers" = 12
 check "batch: seeds make it the same again" cmp "$SCRATCH/batch" "$SCRATCH/again"
 
 example cancel "$SOCKET" > "$SCRATCH/cancel" || fail "cancel"
