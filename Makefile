@@ -225,6 +225,7 @@ incdir  := $(DESTDIR)$(PREFIX)/include
 mandir  := $(DESTDIR)$(PREFIX)/share/man
 unitdir := $(DESTDIR)$(PREFIX)/lib/systemd/system
 usersdir := $(DESTDIR)$(PREFIX)/lib/sysusers.d
+sharedir := $(DESTDIR)$(PREFIX)/share/devllm
 mans    := $(wildcard man/*.[1-9])
 
 install: programs
@@ -243,6 +244,7 @@ install: programs
 		install -D -m 644 $$m $(mandir)/man$${m##*.}/$${m##*/} || exit 1; done
 	$(Q)sed 's|@PREFIX@|$(PREFIX)|' packaging/systemd/llmd.service > $(unitdir)/llmd.service
 	$(Q)install -m 644 packaging/sysusers.d/devllm.conf $(usersdir)
+	$(Q)install -D -m 644 packaging/llmd.conf $(sharedir)/llmd.conf
 
 uninstall:
 	$(say) REMOVE $(DESTDIR)$(PREFIX)
@@ -250,7 +252,7 @@ uninstall:
 	$(Q)rm -f $(libdir)/libllm.a $(libdir)/libllm.so $(libdir)/libllm.so.$(SOVERSION) \
 		$(libdir)/libllm.so.$(VERSION) $(libdir)/pkgconfig/libllm.pc
 	$(Q)rm -f $(foreach m,$(mans),$(mandir)/man$(subst .,,$(suffix $m))/$(notdir $m))
-	$(Q)rm -f $(unitdir)/llmd.service $(usersdir)/devllm.conf
+	$(Q)rm -f $(unitdir)/llmd.service $(usersdir)/devllm.conf $(sharedir)/llmd.conf
 
 clean:
 	$(Q)rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-ubsan $(BUILD)-asan-ubsan $(BUILD)-tsan

@@ -4,7 +4,7 @@
 # fresh-debian: proves the two commands on a Debian 12 where nothing was installed by hand. Makes a
 # minimal bookworm with debootstrap (kept in the cache for the next time) plus git and make, clones
 # the committed tree into it, and runs `make TARGET` for each target in a chroot with a mount and a
-# process namespace of its own. Needs root, debootstrap and the network; `make check` does not run it.
+# process namespace of its own. Needs root, debootstrap and the network. `make check` leaves it out.
 #
 #   tests/fresh-debian.sh [--shared] [TARGET...]     default: demo check-fast
 #
@@ -36,9 +36,12 @@ mirror=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Created-By: Pac
 if [ ! -e "$cache/base.tar" ]; then
 	echo "fresh-debian: debootstrap into $cache/base.tar"
 	mkdir "$root/base"
-	debootstrap --variant=minbase --include=ca-certificates,git,make bookworm "$root/base" \
-		"${mirror:?no Debian 12 mirror in the sources of apt}" > "$cache/debootstrap.log" 2>&1 ||
-		{ tail -n 20 "$cache/debootstrap.log" >&2; exit 1; }
+	if ! debootstrap --variant=minbase --include=ca-certificates,git,make bookworm \
+		"$root/base" "${mirror:?the sources of apt have no Debian 12}" \
+		> "$cache/debootstrap.log" 2>&1; then
+		tail -n 20 "$cache/debootstrap.log" >&2
+		exit 1
+	fi
 	tar -C "$root/base" -cf "$cache/base.tar.new" .
 	mv "$cache/base.tar.new" "$cache/base.tar"
 	rm -rf --one-file-system "$root/base"

@@ -14,7 +14,7 @@ installation install PREFIX="$prefix"
 
 export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
 check "libllm.pc has the version of the programs" test "$(pkg-config --modversion libllm)" = \
-	"$("$prefix/bin/llm" --version | awk '{ print $2 }')"
+	"$("$prefix/bin/llm" --version | awk '{ print $NF }')"
 
 mkdir "$SCRATCH/compiler"
 printf '#!/bin/sh\nexec %s -Wall -Werror "$@"\n' "${CC:-gcc}" > "$SCRATCH/compiler/cc"
