@@ -169,7 +169,8 @@ static int send_welcome(struct connection *c)
 				.max_requests = s->max_requests,
 				.ring = s->memory.layout,
 				.context_tokens = d->context_tokens,
-				.vocab_size = d->info.n_vocab};
+				.vocab_size = d->info.n_vocab,
+				.token_bytes = d->info.token_bytes};
 	struct packet_out out = {.type = LLM_PACKET_WELCOME,
 				 .payload = &w,
 				 .len = sizeof(w),

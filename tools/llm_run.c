@@ -38,8 +38,9 @@ struct answer {
 	size_t text_len, text_cap;
 	uint32_t *ids;
 	size_t n_ids, cap_ids;
-	uint64_t submit_ns, first_ns, last_ns;
-	struct llm_event end; /* pointers in it are not used */
+	uint64_t submit_ns, first_ns;	      /* when the first token was here */
+	uint64_t first_made_ns, last_made_ns; /* when the daemon had made them */
+	struct llm_event end;		      /* pointers in it are not used */
 };
 
 static volatile sig_atomic_t was_interrupted;
@@ -104,11 +105,12 @@ static bool grow(void **array, size_t *cap, size_t have, size_t n, size_t size)
 
 static int take_tokens(const struct run_options *o, struct answer *a, const struct llm_event *ev)
 {
-	uint64_t now = now_ns();
-
-	if (ev->n && !a->first_ns)
-		a->first_ns = now;
-	a->last_ns = ev->n ? now : a->last_ns;
+	if (ev->n && !a->first_ns) {
+		a->first_ns = now_ns();
+		a->first_made_ns = ev->produced_ns;
+	}
+	if (ev->n)
+		a->last_made_ns = ev->produced_ns;
 	if (!grow((void **)&a->ids, &a->cap_ids, a->n_ids, ev->n, sizeof(*a->ids)) ||
 	    !grow((void **)&a->text, &a->text_cap, a->text_len, ev->text_len, 1))
 		return -ENOMEM;
@@ -166,12 +168,12 @@ static const char *reason_name(unsigned reason)
 	return names[reason < sizeof(names) / sizeof(*names) ? reason : 0];
 }
 
-/* Tokens per second of the decode phase: the tokens after the first over the time they took. */
+/* Of the decode phase: the tokens after the first over the time that making them took. */
 static double tokens_per_second(const struct answer *a)
 {
-	return a->last_ns > a->first_ns && a->n_ids > 1
-		       ? (double)(a->n_ids - 1) / (1e-9 * (double)(a->last_ns - a->first_ns))
-		       : 0;
+	uint64_t span_ns = a->last_made_ns - a->first_made_ns;
+
+	return a->n_ids > 1 && span_ns ? 1e9 * (double)(a->n_ids - 1) / (double)span_ns : 0;
 }
 
 static double ttft_ms(const struct answer *a)

@@ -22,7 +22,7 @@ head -c 10000000 /dev/zero | tr '\0' 'a' > "$SCRATCH/10mb"
 check_fails "10 MB of text" 1 '10000000|256' sh -c \
 	"'$BUILD/llm' run --connect '$SOCKET' --raw - < '$SCRATCH/10mb'"
 check_fails "top-p above 1" 1 'top_p' run --top-p 2 "hello"
-check_fails "no template" 2 -- '--raw' "$BUILD/llm" run --connect "$SOCKET" "hello"
+check_fails "no template" 2 'give --raw' "$BUILD/llm" run --connect "$SOCKET" "hello"
 check_fails "system text" 2 'template' run --system x "hello"
 check_fails "chat" 2 'later' "$BUILD/llm" chat
 check_fails "unknown option" 2 'unknown option --nope' run --nope

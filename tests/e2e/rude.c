@@ -199,13 +199,16 @@ static void report(struct client *k, bool wants_end)
 	} in;
 	ssize_t n;
 
-	for (int i = 0; i < (wants_end ? 1000 : 100); i++) {
+	/* Kicks that lie there already are not waited for, so time is counted apart from them. */
+	for (int waited = 0; waited < (wants_end ? 1000 : 100);) {
 		struct pollfd p = {.fd = k->fd, .events = POLLIN};
 
 		if (wants_end && print_end(k))
 			return;
-		if (poll(&p, 1, 10) <= 0)
+		if (poll(&p, 1, 10) <= 0) {
+			waited++;
 			continue;
+		}
 		n = recv(k->fd, &in, sizeof(in), MSG_DONTWAIT);
 		if (n < 0 && errno != ECONNRESET)
 			continue;
