@@ -16,6 +16,7 @@
 
 #define VOCAB_IMAGE_BPE_TOKENS 260
 #define VOCAB_IMAGE_SPM_TOKENS 265
+#define SPACE_AB "\xe2\x96\x81\x61\x62"
 
 /* A token beyond the fixed ones. */
 struct vocab_image_token {
@@ -79,13 +80,7 @@ static inline void vocab_image_bpe(struct gguf_image *im, const char *pre,
 static inline void vocab_image_spm(struct gguf_image *im, uint32_t n_more_keys)
 {
 	static const char *const first[] = {"<unk>", "<s>", "</s>"};
-	static const char *const last[] = {"\xe2\x96\x81",
-					   "a",
-					   "b",
-					   "ab",
-					   "\xe2\x96\x81"
-					   "ab",
-					   "aab"};
+	static const char *const last[] = {"\xe2\x96\x81", "a", "b", "ab", SPACE_AB, "aab"};
 	static const float scores[] = {-9, -8, -7, -3, -2, -1};
 	char text[8];
 
