@@ -51,7 +51,7 @@ const struct kernel_ops kernels_avx2 = {
 	.quantize = kernel_quantize_avx2,
 	.matmul = kernel_matmul_avx2,
 	.kv_write = kernel_kv_write_avx2,
-	.attention = kernel_attention_ref,
+	.attention = kernel_attention_avx2,
 	.glu = kernel_glu_avx2,
 };
 

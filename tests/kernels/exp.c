@@ -6,7 +6,33 @@
  */
 #include "kernels/cpu/exp.h"
 
+#include <immintrin.h>
+
 #include "tests/kernels/kernel_test.h"
+
+/* The AVX2 twin, in a file that is compiled for any CPU. */
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c")
+#endif
+#include "kernels/cpu/exp_avx2.h"
+
+static void fast(const float *x, float y[4][8])
+{
+	__m256 v = _mm256_loadu_ps(x);
+
+	_mm256_storeu_ps(y[0], exp_avx2(v));
+	_mm256_storeu_ps(y[1], tanh_avx2(v));
+	_mm256_storeu_ps(y[2], silu_avx2(v));
+	_mm256_storeu_ps(y[3], gelu_tanh_avx2(v));
+}
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
 
 /* |got - want| in units of the last place of want. */
 static double ulps(float got, double want)
@@ -72,9 +98,31 @@ static void check_gates(void)
 	CHECK(gelu_tanh_f32(-1000) == 0);
 }
 
+/* Floats of every exponent, both signs, infinities and NaN. */
+static void check_fast(void)
+{
+	float x[8], y[4][8], want[4][8];
+	int n_wrong = 0;
+
+	for (uint64_t bits = 0; bits < 0x100000000; bits += 8 * 509) {
+		for (uint32_t i = 0; i < 8; i++) {
+			x[i] = f32_of_bits((uint32_t)bits + 509 * i);
+			want[0][i] = exp_f32(x[i]);
+			want[1][i] = tanh_f32(x[i]);
+			want[2][i] = silu_f32(x[i]);
+			want[3][i] = gelu_tanh_f32(x[i]);
+		}
+		fast(x, y);
+		n_wrong += first_difference(want[0], y[0], 32) >= 0;
+	}
+	CHECK_EQ(n_wrong, 0);
+}
+
 int main(void)
 {
 	kernels_thread_init();
+	if (fast_ops())
+		check_fast();
 	check_exp();
 	check_gates();
 	return test_done();
