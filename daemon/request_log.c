@@ -245,6 +245,7 @@ static char *format_line(const struct request_log_who *who, const struct request
 	json_t *name = json_string(who->model);
 	char *model = name ? json_dumps(name, JSON_ENCODE_ANY) : NULL, *line = NULL, time[64];
 	FILE *to = open_memstream(&line, n);
+	struct llm_end end;
 
 	json_decref(name);
 	if (!to) {
@@ -252,6 +253,7 @@ static char *format_line(const struct request_log_who *who, const struct request
 		return NULL;
 	}
 	wall_time(time, sizeof(time));
+	request_fill_end(r, &end);
 	fprintf(to, "{\"v\":%d,\"time\":\"%s\",\"id\":\"%" PRIu64 "\",\"tenant\":\"%s\"", SCHEMA,
 		time, r->id, who->tenant);
 	fprintf(to, ",\"uid\":%u,\"pid\":%d,\"door\":\"%s\",\"model\":%s", who->uid, who->pid,
@@ -260,8 +262,7 @@ static char *format_line(const struct request_log_who *who, const struct request
 		q->n_prompt, r->n_output, q->n_prefix_hit, reason_name(r->end.reason),
 		r->end.status);
 	fprintf(to, ",\"queue_ns\":%" PRIu64 ",\"tokenize_ns\":%" PRIu64 ",\"prefill_ns\":%" PRIu64,
-		at->admitted_ns ? at->admitted_ns - at->tokenized_ns : 0, at->tokenize_ns,
-		at->first_ns ? at->first_ns - at->admitted_ns : 0);
+		(uint64_t)end.queue_ns, (uint64_t)end.tokenize_ns, (uint64_t)end.prefill_ns);
 	fprintf(to, at->first_ns ? ",\"ttft_ns\":%" PRIu64 : ",\"ttft_ns\":null", ttft_ns);
 	fprintf(to, ",\"e2e_ns\":%" PRIu64 ",\"stall_ns\":%" PRIu64 ",\"preemptions\":%u",
 		now_ns - at->arrived_ns,

@@ -8,7 +8,8 @@
  * half written is completed when there is room again. SIGHUP reopens the path, for logrotate.
  *
  * Schema, version 1. All times in ns; "time" is CLOCK_REALTIME when the request ended, the rest are
- * spans of CLOCK_MONOTONIC. TTFT + the sum of gaps = the time of the last token.
+ * spans of CLOCK_MONOTONIC. queue + tokenize + prefill = TTFT;
+ * TTFT + the sum of gaps = the time of the last token.
  *
  *	{"v":1, "time":"2026-01-31T12:00:00.123456789Z", "id":"N", "tenant":"...", "uid":N,
  *	 "pid":N, "door":"socket", "model":"...", "isl":N, "osl":N, "cached":N, "reason":"eos",

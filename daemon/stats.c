@@ -119,11 +119,10 @@ void stats_request(struct stats *s, uint32_t tenant, const struct request *r, ui
 {
 	struct stats_tenant *t = &s->tenants[tenant];
 	const struct request_times *at = &r->times;
+	struct llm_end end;
 
 	if (r->end.reason <= STATS_REASONS)
 		t->n_ended[r->end.reason]++;
-	if (r->end.reason == LLM_END_ERROR && !at->admitted_ns)
-		s->counters[STATS_REQUESTS_REFUSED]++;
 	t->n_preemptions += r->seq.n_preemptions;
 	t->stall_ns += at->stall_ns;
 	observe(&t->e2e, now_ns - at->arrived_ns);
@@ -131,9 +130,10 @@ void stats_request(struct stats *s, uint32_t tenant, const struct request *r, ui
 		return;
 	t->n_prompt_tokens += r->seq.n_prompt;
 	t->n_prefix_hits += r->seq.n_prefix_hit;
-	observe(&t->queue, at->admitted_ns - at->tokenized_ns);
+	request_fill_end(r, &end);
+	observe(&t->queue, end.queue_ns);
 	if (at->first_ns)
-		observe(&t->prefill, at->first_ns - at->admitted_ns);
+		observe(&t->prefill, end.prefill_ns);
 }
 
 void stats_step(struct stats *s, const struct stats_step *step)

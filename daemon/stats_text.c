@@ -107,7 +107,8 @@ static const struct {
 	{"vllm:time_to_first_token_seconds", "From arrival to the first output token.", OF(ttft)},
 	{"vllm:inter_token_latency_seconds", "Each gap between two output tokens.", OF(itl)},
 	{"vllm:e2e_request_latency_seconds", "From arrival to the end.", OF(e2e)},
-	{"vllm:request_queue_time_seconds", "From tokenized to the first step.", OF(queue)},
+	{"vllm:request_queue_time_seconds", "From arrival to the first step, tokenizing apart.",
+	 OF(queue)},
 	{"vllm:request_prefill_time_seconds", "From the first step to the first output token.",
 	 OF(prefill)},
 };
@@ -240,8 +241,7 @@ static void put_own(struct text *t, const struct daemon *d)
 	       (double)s->sample_ns / 1e9);
 	family(t, "llm_step_seconds", "histogram", "Time of the engine's steps.");
 	histogram(t, "llm_step_seconds", "", &s->step);
-	family(t, "llm_heart_seconds", "histogram",
-	       "Time around a step: intake, schedule, flush; engine and sampling apart.");
+	family(t, "llm_heart_seconds", "histogram", "Time around a step: schedule and flush.");
 	histogram(t, "llm_heart_seconds", "", &s->heart);
 	single(t, "llm_request_log_dropped_total", "counter",
 	       "Lines of the request log lost to a full disk or a slow reader.",

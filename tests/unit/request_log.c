@@ -41,6 +41,8 @@ static void fill_request(void)
 					  .tokenize_ns = 9,
 					  .admitted_ns = 130,
 					  .first_ns = 200,
+					  .last_ns = 300,
+					  .ended_ns = 1000,
 					  .stall_ns = 11,
 					  .stalled_ns = 990,
 					  .gaps_ns = gaps,
@@ -90,7 +92,8 @@ static void test_line(void)
 	CHECK_EQ(number(o, "isl"), 12);
 	CHECK_EQ(number(o, "osl"), 4);
 	CHECK_EQ(number(o, "cached"), 3);
-	CHECK_EQ(number(o, "queue_ns"), 20);
+	CHECK_EQ(number(o, "queue_ns") + number(o, "tokenize_ns") + number(o, "prefill_ns"), 100);
+	CHECK_EQ(number(o, "queue_ns"), 21);
 	CHECK_EQ(number(o, "tokenize_ns"), 9);
 	CHECK_EQ(number(o, "prefill_ns"), 70);
 	CHECK_EQ(number(o, "ttft_ns"), 100);
@@ -102,7 +105,7 @@ static void test_line(void)
 	CHECK_EQ(json_object_size(o), 24);
 	json_decref(o);
 	/* A request that never ran. */
-	r->times = (struct request_times){.arrived_ns = 100};
+	r->times = (struct request_times){.arrived_ns = 100, .ended_ns = 1000};
 	request_log_append(l, &who, r, 1000);
 	request_log_close(l);
 	f = fopen(path, "r");
