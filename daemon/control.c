@@ -18,9 +18,9 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "daemon/clock.h"
 #include "daemon/control_answer.h"
 #include "daemon/daemon.h"
-#include "daemon/heart.h"
 #include "daemon/log.h"
 #include "daemon/loop.h"
 #include "uapi/llm_msg.h"
@@ -147,7 +147,7 @@ static int answer_start(struct control *c, int fd, char *text)
 	a->text = text;
 	a->n = strlen(text);
 	a->text[a->n++] = '\n'; /* in place of the terminator, which nobody needs */
-	a->expires_ns = heart_clock_ns() + TIMEOUT_NS;
+	a->expires_ns = clock_now_ns() + TIMEOUT_NS;
 	a->source.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	a->source.events = POLLOUT;
 	a->source.ready = answer_ready;

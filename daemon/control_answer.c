@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/clock.h"
 #include "daemon/config.h"
 #include "daemon/daemon.h"
 #include "daemon/heart.h"
@@ -64,7 +65,7 @@ static json_t *status(const struct daemon *d)
 	json_object_set_new(o, "engine", json_string(d->info.name));
 	json_object_set_new(o, "model", json_string(d->model_name));
 	put(o, "context_tokens", d->context_tokens);
-	put(o, "uptime_ms", (heart_clock_ns() - d->started_ns) / 1000000);
+	put(o, "uptime_ms", (clock_now_ns() - d->started_ns) / 1000000);
 	json_object_set_new(o, "draining", json_boolean(d->is_draining));
 	put(o, "pages_total", kvcache_least_total(d->kv));
 	put(o, "pages_free", kvcache_least_free(d->kv));
@@ -145,7 +146,7 @@ static json_t *one_request(const struct request *r, uint64_t now_ns)
 /* Those of one list that this uid may see. */
 static void add_requests(json_t *list, const struct request *first, uid_t uid)
 {
-	uint64_t now_ns = heart_clock_ns();
+	uint64_t now_ns = clock_now_ns();
 
 	for (const struct request *r = first; r; r = r->all_next)
 		if (is_administrator(uid) || (r->session && r->session->uid == uid))

@@ -18,9 +18,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "daemon/clock.h"
 #include "daemon/config.h"
 #include "daemon/control.h"
 #include "daemon/daemon.h"
@@ -51,14 +51,6 @@ struct heart {
 	uint64_t status_ns;	 /* of the newest STATUS */
 };
 
-uint64_t heart_clock_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 /* ---- one turn ------------------------------------------------------------------------------- */
 
 /* What came in: packets, questions, signals, deadlines, prompts to tokenize. */
@@ -67,7 +59,7 @@ static int fetch(struct heart *h)
 	struct daemon *d = h->d;
 	int rc = loop_wait(d->loop, 0);
 
-	h->now_ns = heart_clock_ns();
+	h->now_ns = clock_now_ns();
 	request_expire(d, h->now_ns);
 	door_socket_expire(d->door, h->now_ns);
 	control_expire(d->control, h->now_ns);
@@ -80,7 +72,7 @@ static int fetch(struct heart *h)
 static void schedule(struct heart *h)
 {
 	struct daemon *d = h->d;
-	uint64_t begin_ns = heart_clock_ns();
+	uint64_t begin_ns = clock_now_ns();
 
 	session_grant(d, begin_ns);
 	sched_plan(d->sched, d->config->step_tokens, &h->plan);
@@ -104,19 +96,19 @@ static void schedule(struct heart *h)
 	h->cost = (struct stats_step){.n_tokens = h->plan.n_tokens,
 				      .n_seqs = h->plan.n_rows,
 				      .n_preempted = h->plan.n_preempted,
-				      .heart_ns = heart_clock_ns() - begin_ns};
+				      .heart_ns = clock_now_ns() - begin_ns};
 }
 
 /* The model's pass. With a depth of 1 there is nothing to plan meanwhile: poll() may wait. */
 static int step(struct heart *h)
 {
 	struct engine *e = h->d->engine;
-	uint64_t begin_ns = heart_clock_ns();
+	uint64_t begin_ns = clock_now_ns();
 	int rc = fault_hit(h->d->fault, FAULT_STEP) ? -EIO : e->ops->submit(e, &h->batch);
 
 	while (!rc)
 		rc = e->ops->poll(e, true);
-	h->cost.step_ns = heart_clock_ns() - begin_ns;
+	h->cost.step_ns = clock_now_ns() - begin_ns;
 	return rc < 0 ? rc : 0;
 }
 
@@ -124,10 +116,10 @@ static int step(struct heart *h)
 static void sample(struct heart *h)
 {
 	struct engine *e = h->d->engine;
-	uint64_t begin_ns = heart_clock_ns();
+	uint64_t begin_ns = clock_now_ns();
 
 	e->ops->sample(e, &h->batch);
-	h->now_ns = heart_clock_ns();
+	h->now_ns = clock_now_ns();
 	h->cost.sample_ns = h->now_ns - begin_ns;
 }
 
@@ -165,7 +157,7 @@ static void deliver(struct heart *h)
 static void flush(struct heart *h, int error)
 {
 	struct daemon *d = h->d;
-	uint64_t begin_ns = heart_clock_ns();
+	uint64_t begin_ns = clock_now_ns();
 	bool has_plan = h->plan.n_rows > 0;
 
 	if (has_plan && error)
@@ -179,7 +171,7 @@ static void flush(struct heart *h, int error)
 	outflow_flush(d);
 	(void)fault_hit(d->fault, FAULT_COMMIT);
 	request_reap(d);
-	h->now_ns = heart_clock_ns();
+	h->now_ns = clock_now_ns();
 	request_log_flush(d->log, h->now_ns);
 	notify_progress(d->notify, h->now_ns);
 	h->cost.heart_ns += h->now_ns - begin_ns;
@@ -207,7 +199,7 @@ static int sleep_until_woken(struct heart *h)
 	wake_ns = sooner(wake_ns, notify_due_ns(d->notify));
 	if (h->drained_ns)
 		wake_ns = sooner(wake_ns, h->drained_ns + DRAIN_LINGER_NS);
-	now_ns = heart_clock_ns();
+	now_ns = clock_now_ns();
 	if (wake_ns && wake_ns <= now_ns)
 		return 0;
 	rc = loop_wait(d->loop, wake_ns ? (int64_t)(wake_ns - now_ns) : -1);

@@ -19,9 +19,6 @@ struct heart;
 int heart_create(struct daemon *d, struct heart **out);
 void heart_destroy(struct heart *h);
 
-/* CLOCK_MONOTONIC, ns. */
-uint64_t heart_clock_ns(void);
-
 /*
  * Blocks the signals that the heart takes by descriptor; before any thread is made, since threads
  * inherit it. SIGTERM and SIGINT: drain, the second time stop. SIGHUP: reopen the request log.

@@ -10,8 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "daemon/clock.h"
 
 #define LINE_BYTES 1000
 #define WARNINGS_PER_SECOND 20
@@ -20,14 +21,6 @@ void log_init(struct log *l, int fd, bool is_quiet)
 {
 	*l = (struct log){.fd = fd, .is_quiet = is_quiet};
 	l->has_levels = getenv("JOURNAL_STREAM") != NULL;
-}
-
-static uint64_t clock_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 /* Writes text and a newline, or counts it as dropped. */
@@ -85,7 +78,7 @@ void log_warn(struct log *l, const char *fmt, ...)
 
 	if (!l)
 		return;
-	now = clock_ns();
+	now = clock_now_ns();
 	if (now - l->window_ns > 1000000000u) {
 		l->window_ns = now;
 		l->n_warnings = 0;
