@@ -193,6 +193,8 @@ $(O)/$(1): $(call obj,$(1).c $(filter $(1)_%,$(tests_src))) $(O)/libengine.a $(O
 	$$(link)
 endef
 $(foreach t,$(test_progs),$(eval $(call test_rule,$t)))
+# Measurements, built when asked for by name: make build/tests/bench/sched
+$(foreach t,$(patsubst %.c,%,$(wildcard tests/bench/*.c)),$(eval $(call test_rule,$t)))
 
 # ---- the two commands --------------------------------------------------------------------------
 
