@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * body: the bytes of a SUBMIT, inline in its packet or in a sealed memfd, as memory that nobody else
- * can change. What they say is intake's business.
+ * body: the bytes of a SUBMIT, inline in its packet or in a sealed memfd, as memory that nobody
+ *else can change. What they say is intake's business.
  *
  *	body_measure()	how long, and may it be read? nothing is allocated yet
  *	body_read()	a private copy where it needs one

@@ -33,13 +33,11 @@ struct incoming {
 
 void connection_turn_away(int fd, const struct error *why, const __u64 numbers[2])
 {
-	struct llm_refused refused = {
-		.status = why->code, .got = numbers[0], .limit = numbers[1]};
+	struct llm_refused refused = {.status = why->code, .got = numbers[0], .limit = numbers[1]};
 	struct packet_out out = {
 		.type = LLM_PACKET_REFUSED, .payload = &refused, .len = sizeof(refused)};
 
-	memcpy(refused.message, why->text,
-	       strnlen(why->text, sizeof(refused.message) - 1));
+	memcpy(refused.message, why->text, strnlen(why->text, sizeof(refused.message) - 1));
 	packet_send(fd, &out);
 }
 

@@ -6,9 +6,9 @@
  *	  |  \--CONTROL packet--> CONTROL --EOF--> connection_destroy()
  *	  +-- any other packet, or none in time: REFUSED --> connection_destroy()
  *
- * A peer that breaks a rule gets one REFUSED that says which, and is disconnected; its requests end.
- * At most CONNECTION_TURN_PACKETS and about CONNECTION_TURN_BYTES are read of one peer in a turn of
- * the heart, so one that floods holds up a step by no more than that. Nothing here waits.
+ * A peer that breaks a rule gets one REFUSED that says which, and is disconnected; its requests
+ *end. At most CONNECTION_TURN_PACKETS and about CONNECTION_TURN_BYTES are read of one peer in a
+ *turn of the heart, so one that floods holds up a step by no more than that. Nothing here waits.
  * Included by the socket door's files only.
  */
 #ifndef DEVLLM_CONNECTION_H
@@ -35,13 +35,13 @@ struct connection {
 	struct loop_source src; /* first: the loop's call finds the connection by it */
 	struct door_socket *door;
 	enum connection_state state;
-	uid_t uid;		 /* SO_PEERCRED, at connect */
+	uid_t uid; /* SO_PEERCRED, at connect */
 	pid_t pid;
-	struct tenant *tenant;	 /* one reference */
-	struct session *session; /* in state SESSION */
-	struct tenant_want want; /* charged on the tenant while there is a session */
-	uint64_t hello_by_ns;	 /* in state HELLO: disconnected then */
-	struct connection *prev, *next;		    /* all of the door */
+	struct tenant *tenant;		/* one reference */
+	struct session *session;	/* in state SESSION */
+	struct tenant_want want;	/* charged on the tenant while there is a session */
+	uint64_t hello_by_ns;		/* in state HELLO: disconnected then */
+	struct connection *prev, *next; /* all of the door */
 	struct connection *hello_prev, *hello_next; /* in state HELLO, oldest first */
 };
 
@@ -49,14 +49,14 @@ struct door_socket {
 	struct loop_source src; /* first: of the listener */
 	struct daemon *d;
 	struct listener listener;
-	int spare_fd;		/* given up to refuse a client when descriptors run out */
-	bool is_serving_one;	/* --serve-fd */
-	bool is_done;		/* its connection is gone */
-	uint32_t last_session;	/* number of the newest session */
+	int spare_fd;	       /* given up to refuse a client when descriptors run out */
+	bool is_serving_one;   /* --serve-fd */
+	bool is_done;	       /* its connection is gone */
+	uint32_t last_session; /* number of the newest session */
 	uint32_t n_connections;
 	struct connection *connections;
 	struct connection *hellos, *last_hello;
-	unsigned char *packet;	/* [PACKET_MAX_BYTES] of the connection being read */
+	unsigned char *packet; /* [PACKET_MAX_BYTES] of the connection being read */
 };
 
 /*

@@ -33,7 +33,7 @@ struct session;
 struct intake_limits {
 	uint32_t n_vocab;
 	uint32_t context_tokens;
-	uint64_t max_text_bytes;  /* longer text cannot fit the context; 0: no tokenizer, no text */
+	uint64_t max_text_bytes; /* longer text cannot fit the context; 0: no tokenizer, no text */
 	const char *model_name;
 };
 

@@ -16,8 +16,7 @@
 
 #include "daemon/utf8.h"
 
-#define ALL_FLAGS                                                                              \
-	((uint32_t)(LLM_BODY_IGNORE_EOS | LLM_BODY_ECHO | LLM_BODY_RAW | LLM_BODY_TOKENS))
+#define ALL_FLAGS ((uint32_t)(LLM_BODY_IGNORE_EOS | LLM_BODY_ECHO | LLM_BODY_RAW | LLM_BODY_TOKENS))
 #define LONGEST_DEADLINE_NS (UINT64_C(1) << 60) /* 36 years: no sum with a clock overflows */
 
 /* What a reader of a TLV gets. */
@@ -27,19 +26,17 @@ struct parse {
 	struct request_refusal *how;
 	const unsigned char *data; /* [len] of this TLV, 8-byte aligned */
 	uint32_t len;
-	uint32_t flags;	   /* the body's */
-	bool has_prompt;   /* text or ids came */
-	uint32_t seen;	   /* bit t: a TLV of type t came */
+	uint32_t flags;	 /* the body's */
+	bool has_prompt; /* text or ids came */
+	uint32_t seen;	 /* bit t: a TLV of type t came */
 };
 
 /* ---- what the header says ------------------------------------------------------------------ */
 
-#define REFUSE(how, code, which, a, b, ...)                                                    \
-	request_refuse((how),                                                                  \
-		       &(struct request_refusal){.status = (code),                             \
-						 .err_field = (which),                         \
-						 .got = (a),                                   \
-						 .limit = (b)},                                \
+#define REFUSE(how, code, which, a, b, ...)                                                       \
+	request_refuse((how),                                                                     \
+		       &(struct request_refusal){                                                 \
+			       .status = (code), .err_field = (which), .got = (a), .limit = (b)}, \
 		       __VA_ARGS__)
 
 static int refuse_later(struct request_refusal *how, enum llm_field field, const char *what)
@@ -67,8 +64,7 @@ static int check_lengths(const struct llm_body *b, struct request_refusal *how)
 			      "max_tokens is 0, at least 1 expected");
 	if (b->min_tokens > b->max_tokens)
 		return REFUSE(how, -EINVAL, LLM_FIELD_MIN_TOKENS, b->min_tokens, b->max_tokens,
-			      "min_tokens is %u, max_tokens only %u", b->min_tokens,
-			      b->max_tokens);
+			      "min_tokens is %u, max_tokens only %u", b->min_tokens, b->max_tokens);
 	return 0;
 }
 
@@ -84,8 +80,7 @@ static int check_sampling(const struct llm_body *b, struct request_refusal *how)
 	if (!(b->min_p >= 0 && b->min_p <= 0))
 		return refuse_later(how, LLM_FIELD_MIN_P, "min_p (0 turns it off)");
 	if (!(b->repetition_penalty >= 1 && b->repetition_penalty <= 1))
-		return refuse_later(how, LLM_FIELD_PENALTY,
-				    "repetition_penalty (1 turns it off)");
+		return refuse_later(how, LLM_FIELD_PENALTY, "repetition_penalty (1 turns it off)");
 	if (!(b->presence_penalty >= 0 && b->presence_penalty <= 0))
 		return refuse_later(how, LLM_FIELD_PENALTY, "presence_penalty (0 turns it off)");
 	if (!(b->frequency_penalty >= 0 && b->frequency_penalty <= 0))
@@ -261,8 +256,8 @@ static const struct tlv_type {
 	[LLM_TLV_IDS] = {"prompt ids", LLM_FIELD_IDS, read_prompt_ids, true, false},
 	[LLM_TLV_MESSAGES] = {"chat messages", LLM_FIELD_MESSAGES, NULL, true, false},
 	[LLM_TLV_TOOLS] = {"tools", LLM_FIELD_TOOLS, NULL, false, false},
-	[LLM_TLV_ADD_GENERATION_PROMPT] = {"add_generation_prompt", LLM_FIELD_MESSAGES, NULL,
-					   false, false},
+	[LLM_TLV_ADD_GENERATION_PROMPT] = {"add_generation_prompt", LLM_FIELD_MESSAGES, NULL, false,
+					   false},
 	[LLM_TLV_STOP] = {"stop string", LLM_FIELD_STOP, read_stop, false, true},
 	[LLM_TLV_STOP_IDS] = {"stop ids", LLM_FIELD_STOP, read_stop_ids, false, false},
 	[LLM_TLV_LOGIT_BIAS] = {"logit_bias", LLM_FIELD_LOGIT_BIAS, NULL, false, false},
@@ -324,8 +319,8 @@ static int read_tlvs(struct parse *p, const unsigned char *at, size_t len, uint3
 		padded = ((size_t)tlv.len + 7) & ~(size_t)7;
 		if (padded > left)
 			return REFUSE(p->how, -EINVAL, LLM_FIELD_BODY, tlv.len, left,
-				      "part %u of the body has %u bytes, %zu are left", i,
-				      tlv.len, left);
+				      "part %u of the body has %u bytes, %zu are left", i, tlv.len,
+				      left);
 		if (!is_zero(at + tlv.len, padded - tlv.len))
 			return REFUSE(p->how, -EINVAL, LLM_FIELD_BODY, i, 0,
 				      "part %u of the body: padding is not zero", i);
@@ -387,10 +382,8 @@ int intake_parse(struct request *r, const struct intake_limits *limits, const vo
 	r->flags = p.flags = b.flags;
 	r->max_tokens = b.max_tokens;
 	r->min_tokens = b.min_tokens;
-	r->params = (struct sampler_params){.temperature = b.temperature,
-					    .top_k = b.top_k,
-					    .top_p = b.top_p,
-					    .seed = b.seed};
+	r->params = (struct sampler_params){
+		.temperature = b.temperature, .top_k = b.top_k, .top_p = b.top_p, .seed = b.seed};
 	rc = read_tlvs(&p, (const unsigned char *)body + b.size, len - b.size, b.n_tlvs);
 	if (rc)
 		return rc;

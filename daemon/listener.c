@@ -93,8 +93,7 @@ static int publish(struct listener *l, const struct sockaddr_un *addr, mode_t mo
 	return 0;
 }
 
-int listener_open(struct listener *l, const char *path, mode_t mode, gid_t group,
-		  struct error *err)
+int listener_open(struct listener *l, const char *path, mode_t mode, gid_t group, struct error *err)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	size_t len = strlen(path);

@@ -15,7 +15,7 @@
 #include "daemon/error.h"
 
 struct listener {
-	int fd;	      /* SOCK_SEQPACKET, listening, nonblocking; -1: none */
+	int fd; /* SOCK_SEQPACKET, listening, nonblocking; -1: none */
 	char *path;
 	dev_t device; /* of the path as we made it */
 	ino_t inode;

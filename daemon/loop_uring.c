@@ -166,7 +166,8 @@ static int uring_take(void *state, int64_t timeout_ns, struct loop_event *events
 	} else if (io_uring_sq_ready(&s->ring)) {
 		rc = io_uring_submit(&s->ring);
 	}
-	/* Late, interrupted, or the completion queue is full: all of them are helped by reading it. */
+	/* Late, interrupted, or the completion queue is full: all of them are helped by reading it.
+	 */
 	if (rc < 0 && rc != -ETIME && rc != -EINTR && rc != -EBUSY && rc != -EAGAIN)
 		return rc;
 	if (!n)

@@ -158,8 +158,8 @@ static void flush_text(struct request *r)
 	uint32_t n_ready;
 
 	if (r->has_text && r->detok)
-		(void)detokenizer_flush(r->detok, r->held + r->n_held,
-					sizeof(r->held) - r->n_held, &n);
+		(void)detokenizer_flush(r->detok, r->held + r->n_held, sizeof(r->held) - r->n_held,
+					&n);
 	r->n_held += (uint32_t)n;
 	/* U+FFFD may complete a stop string, which then cuts r->held. */
 	if (n)

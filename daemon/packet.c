@@ -33,9 +33,10 @@ int packet_parse(const void *data, size_t n, struct packet *out, struct error *e
 				 "expected",
 				 n, h->hdr_len, sizeof(*h), PACKET_MAX_HEADER);
 	if (h->len != n - h->hdr_len)
-		return error_set(err, -EPROTO,
-				 "a packet of %zu bytes says that it has %u behind its header of %u",
-				 n, h->len, h->hdr_len);
+		return error_set(
+			err, -EPROTO,
+			"a packet of %zu bytes says that it has %u behind its header of %u", n,
+			h->len, h->hdr_len);
 	if (check_zero(at + sizeof(*h), h->hdr_len - sizeof(*h)))
 		return error_set(err, -E2BIG,
 				 "a packet's header of %u bytes says more than this llmd knows "

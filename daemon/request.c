@@ -20,8 +20,8 @@
 #include "daemon/stats.h"
 #include "daemon/tenant.h"
 
-int request_refuse(struct request_refusal *how, const struct request_refusal *init,
-		   const char *fmt, ...)
+int request_refuse(struct request_refusal *how, const struct request_refusal *init, const char *fmt,
+		   ...)
 {
 	va_list args;
 

@@ -35,65 +35,65 @@ struct tenant;
 enum request_state { REQUEST_PARSED, REQUEST_ACTIVE, REQUEST_ENDED };
 
 struct request_times {
-	uint64_t arrived_ns;	/* SUBMIT was read */
-	uint64_t tokenized_ns;	/* prompt ids known */
-	uint64_t tokenize_ns;	/* how long that took */
-	uint64_t admitted_ns;	/* first row in a plan; set by the heart */
+	uint64_t arrived_ns;	    /* SUBMIT was read */
+	uint64_t tokenized_ns;	    /* prompt ids known */
+	uint64_t tokenize_ns;	    /* how long that took */
+	uint64_t admitted_ns;	    /* first row in a plan; set by the heart */
 	uint64_t first_ns, last_ns; /* first and newest token produced */
-	uint64_t ended_ns;	/* request_end() */
-	uint64_t deadline_ns;	/* absolute, 0: none */
-	uint64_t stalled_ns;	/* begin of the present stall for ring credit */
-	uint64_t stall_ns;	/* sum of finished ones */
-	uint64_t *gaps_ns;	/* [n_gaps] every inter-token gap */
+	uint64_t ended_ns;	    /* request_end() */
+	uint64_t deadline_ns;	    /* absolute, 0: none */
+	uint64_t stalled_ns;	    /* begin of the present stall for ring credit */
+	uint64_t stall_ns;	    /* sum of finished ones */
+	uint64_t *gaps_ns;	    /* [n_gaps] every inter-token gap */
 	uint32_t n_gaps, cap_gaps;
 };
 
 /* How a request ends; what its END says. */
 struct request_refusal {
 	enum llm_end_reason reason;
-	int status;		/* 0 or -errno */
+	int status; /* 0 or -errno */
 	enum llm_field err_field;
-	uint64_t got, limit;	/* the two numbers of the message */
+	uint64_t got, limit; /* the two numbers of the message */
 	char message[LLM_MESSAGE_MAX];
 };
 
 struct request {
 	/* what the client said */
 	uint64_t id, user_data;
-	uint32_t flags;		/* enum llm_body_flag */
-	uint32_t max_tokens;	/* as said; seq.max_tokens is the bound that holds */
+	uint32_t flags;	     /* enum llm_body_flag */
+	uint32_t max_tokens; /* as said; seq.max_tokens is the bound that holds */
 	uint32_t min_tokens;
 	struct sampler_params params; /* banned: EOS and stop ids while below min_tokens */
-	uint32_t *stop_ids;	/* [n_stop_ids] */
+	uint32_t *stop_ids;	      /* [n_stop_ids] */
 	uint32_t n_stop_ids;
-	struct stop_set *stops;	/* NULL: no stop strings */
+	struct stop_set *stops; /* NULL: no stop strings */
 	uint32_t *banned;	/* [n_banned] what params.banned points to */
 	uint32_t n_banned;
-	size_t body_bytes;	/* credit held until END */
-	char *prompt;		/* UTF-8, freed after tokenizing; NULL when ids came */
-	uint32_t prompt_len;	/* bytes */
+	size_t body_bytes;   /* credit held until END */
+	char *prompt;	     /* UTF-8, freed after tokenizing; NULL when ids came */
+	uint32_t prompt_len; /* bytes */
 
 	/* who */
 	struct daemon *daemon;
-	struct session *session; /* NULL after the client is gone */
-	struct tenant *tenant;	 /* NULL once uncharged */
+	struct session *session;		     /* NULL after the client is gone */
+	struct tenant *tenant;			     /* NULL once uncharged */
 	struct request *session_prev, *session_next; /* its session's live or unsent requests */
 	struct request *all_prev, *all_next;	     /* the daemon's live ones, or ENDED ones */
 	struct request *intake_prev, *intake_next;   /* its tenant's queue */
-	uint32_t deadline_slot;	 /* index + 1 in d->deadlines, 0: none */
-	bool is_queued;		 /* on the intake queue */
-	bool is_charged;	 /* its tokens are reserved on the tenant */
-	bool is_unsent;		 /* END waits for room in the ring */
+	uint32_t deadline_slot;			     /* index + 1 in d->deadlines, 0: none */
+	bool is_queued;				     /* on the intake queue */
+	bool is_charged;			     /* its tokens are reserved on the tenant */
+	bool is_unsent;				     /* END waits for room in the ring */
 
 	/* where it stands */
 	enum request_state state;
-	struct sched_seq seq;	/* seq.owner = the request; seq.ids is the request's array */
-	uint32_t cap_ids;	/* allocated length of seq.ids; outflow_token() grows it */
-	uint32_t n_output;	/* ids drawn and published */
-	bool has_text;		/* text is made of the ids to come: somebody looks at it */
+	struct sched_seq seq;	   /* seq.owner = the request; seq.ids is the request's array */
+	uint32_t cap_ids;	   /* allocated length of seq.ids; outflow_token() grows it */
+	uint32_t n_output;	   /* ids drawn and published */
+	bool has_text;		   /* text is made of the ids to come: somebody looks at it */
 	struct detokenizer *detok; /* NULL without has_text, or without a vocabulary */
 	char held[LLM_MAX_STOP_LEN + LLM_TOKENS_MAX_TEXT]; /* text not yet written */
-	uint32_t n_held;	/* bytes */
+	uint32_t n_held;				   /* bytes */
 	struct request_times times;
 
 	struct request_refusal end; /* how it ended */
@@ -140,7 +140,7 @@ void request_fill_end(const struct request *r, struct llm_end *end);
 
 /* r->end filled and formatted; returns status. */
 __attribute__((format(printf, 3, 4))) int request_refuse(struct request_refusal *how,
-							  const struct request_refusal *init,
-							  const char *fmt, ...);
+							 const struct request_refusal *init,
+							 const char *fmt, ...);
 
 #endif

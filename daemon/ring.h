@@ -20,8 +20,8 @@
 
 struct ring_memory {
 	struct llm_ring_layout layout;
-	int fds[2];		     /* for WELCOME; -1 once closed */
-	struct llm_ring_state *k;    /* begin of the one mapping: K, P, D, D again, C */
+	int fds[2];		  /* for WELCOME; -1 once closed */
+	struct llm_ring_state *k; /* begin of the one mapping: K, P, D, D again, C */
 	struct llm_ring_producer *p;
 	struct llm_ring_consumer *c; /* mapped read-only */
 	void *data;		     /* 2 * map_bytes */

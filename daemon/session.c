@@ -379,8 +379,8 @@ int session_write_tokens(struct session *s, const struct session_tokens *t)
 				  .produced_ns = t->produced_ns,
 				  .text_len = t->text_len};
 	uint32_t ids_bytes = t->n * (uint32_t)sizeof(uint32_t);
-	uint32_t len = (uint32_t)(sizeof(struct llm_record) + sizeof(head)) + ids_bytes +
-		       t->text_len;
+	uint32_t len =
+		(uint32_t)(sizeof(struct llm_record) + sizeof(head)) + ids_bytes + t->text_len;
 	unsigned char *at;
 	int rc = begin(s, t->request, LLM_RECORD_TOKENS, len, &at);
 

@@ -39,12 +39,12 @@ struct session;
 
 /* Text that an END may bring along: a stop string's beginning, and three broken bytes as U+FFFD. */
 #define SESSION_TAIL_BYTES 272u
-#define SESSION_END_BYTES                                                                      \
-	((uint32_t)(2 * sizeof(struct llm_record) + sizeof(struct llm_end) +                   \
+#define SESSION_END_BYTES                                                    \
+	((uint32_t)(2 * sizeof(struct llm_record) + sizeof(struct llm_end) + \
 		    sizeof(struct llm_tokens) + SESSION_TAIL_BYTES))
 /* One id and its text in one TOKENS record. */
-#define SESSION_STEP_BYTES                                                                     \
-	((uint32_t)(sizeof(struct llm_record) + sizeof(struct llm_tokens) + 8 +                \
+#define SESSION_STEP_BYTES                                                      \
+	((uint32_t)(sizeof(struct llm_record) + sizeof(struct llm_tokens) + 8 + \
 		    LLM_TOKENS_MAX_TEXT))
 
 enum session_state { SESSION_OPEN, SESSION_BROKEN, SESSION_CLOSED };
@@ -61,12 +61,12 @@ struct session {
 	struct daemon *daemon;
 	struct tenant *tenant;
 	const struct session_door *door;
-	void *door_data;	/* the door's connection */
+	void *door_data; /* the door's connection */
 	enum session_state state;
-	uint32_t id;		/* below 2^31, never reused */
+	uint32_t id; /* below 2^31, never reused */
 	uid_t uid;
-	pid_t pid;		/* in the daemon's pid namespace, at connect */
-	char name[32];		/* what the client calls itself; terminated, printable */
+	pid_t pid;     /* in the daemon's pid namespace, at connect */
+	char name[32]; /* what the client calls itself; terminated, printable */
 	uint64_t opened_ns;
 
 	/* the ring */
@@ -80,30 +80,30 @@ struct session {
 	uint32_t last_number;	  /* of the newest id; ids rise */
 	struct request *requests; /* live, oldest first (session_prev, session_next) */
 	struct request *last_request;
-	struct request *unsent;	  /* ended, END waits for room; oldest first */
+	struct request *unsent; /* ended, END waits for room; oldest first */
 	struct request *last_unsent;
 
-	bool is_short;		/* some request has no credit, or an END waits */
-	bool is_written;	/* on d->written */
-	uint32_t n_credit;	/* requests with credit while is_short */
-	const char *why_broken;	/* for the client */
-	struct session *prev, *next;		/* d->sessions */
-	struct session *busy_prev, *busy_next;	/* d->busy: those with requests */
-	struct session *next_written;		/* d->written */
-	struct session *next_broken;		/* d->broken */
+	bool is_short;			       /* some request has no credit, or an END waits */
+	bool is_written;		       /* on d->written */
+	uint32_t n_credit;		       /* requests with credit while is_short */
+	const char *why_broken;		       /* for the client */
+	struct session *prev, *next;	       /* d->sessions */
+	struct session *busy_prev, *busy_next; /* d->busy: those with requests */
+	struct session *next_written;	       /* d->written */
+	struct session *next_broken;	       /* d->broken */
 };
 
 struct session_args {
 	struct daemon *daemon;
-	struct tenant *tenant;	/* charged by the caller */
+	struct tenant *tenant; /* charged by the caller */
 	const struct session_door *door;
 	void *door_data;
 	uint32_t id;
 	uid_t uid;
 	pid_t pid;
-	const char *name;	/* at most 31 bytes are kept */
+	const char *name; /* at most 31 bytes are kept */
 	uint32_t max_requests;
-	uint32_t ring_bytes;	/* power of two, >= max_requests * LLM_ROOM */
+	uint32_t ring_bytes; /* power of two, >= max_requests * LLM_ROOM */
 	uint64_t now_ns;
 };
 

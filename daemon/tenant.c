@@ -19,12 +19,12 @@
 
 struct tenant_table {
 	const struct config *config;
-	struct sched *sched;	/* NULL in tests */
-	struct stats *stats;	/* NULL in tests */
-	struct tenant **slots;	/* [max]; slot 0 is "default", NULL: free */
+	struct sched *sched;   /* NULL in tests */
+	struct stats *stats;   /* NULL in tests */
+	struct tenant **slots; /* [max]; slot 0 is "default", NULL: free */
 	uint32_t max;
-	uint64_t n_idle;	/* counts tenant_put() */
-	uint8_t secret[32];	/* the tenants' secrets are made from it */
+	uint64_t n_idle;    /* counts tenant_put() */
+	uint8_t secret[32]; /* the tenants' secrets are made from it */
 };
 
 static struct tenant_limits limits_of_uid(const struct config *c)

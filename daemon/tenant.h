@@ -8,7 +8,8 @@
  *
  * A tenant made on first sight stays in the table when idle: its slot is given to a newcomer when
  * the table is full, longest idle first, never a configured tenant, never one with a part-used
- * quota. One who comes back after that gets the same secret, by which the sched knows his debt. With no slot left newcomers share "default", its limits and its prefix cache.
+ * quota. One who comes back after that gets the same secret, by which the sched knows his debt.
+ *With no slot left newcomers share "default", its limits and its prefix cache.
  *
  * Limits of the present (connections, granted requests, ring bytes) are refused with -ENOBUFS
  * before anything is allocated; quotas over all time with -EDQUOT. Both say two numbers.
@@ -43,25 +44,25 @@ struct tenant_limits {
 
 struct tenant {
 	char name[CONFIG_MAX_NAME];
-	uid_t uid;		/* of "uid:N"; else (uid_t)-1 */
-	bool is_configured;	/* in the table for good: [tenant NAME] and "default" */
+	uid_t uid;	    /* of "uid:N"; else (uid_t)-1 */
+	bool is_configured; /* in the table for good: [tenant NAME] and "default" */
 	uint32_t weight;
 	struct tenant_limits limits;
-	uint32_t sched_index;	/* from sched_tenant() */
-	uint32_t stats_index;	/* from stats_tenant() */
-	uint8_t secret[32];	/* keys its prefix cache; random per table and name */
+	uint32_t sched_index; /* from sched_tenant() */
+	uint32_t stats_index; /* from stats_tenant() */
+	uint8_t secret[32];   /* keys its prefix cache; random per table and name */
 
 	/* held now */
-	uint32_t n_refs;	/* connections; 0: idle */
+	uint32_t n_refs; /* connections; 0: idle */
 	uint32_t n_sessions;
-	uint32_t n_granted;	/* sum of max_requests of its sessions */
+	uint32_t n_granted; /* sum of max_requests of its sessions */
 	uint64_t ring_bytes;
 	uint64_t reserved_tokens; /* prompt + max_tokens of its live requests */
 
 	/* ever */
 	uint64_t used_requests;
-	uint64_t used_tokens;	/* prompt + output of ended requests */
-	uint64_t idle_since;	/* tenant_put() counts; orders the idle ones */
+	uint64_t used_tokens; /* prompt + output of ended requests */
+	uint64_t idle_since;  /* tenant_put() counts; orders the idle ones */
 
 	/* its requests whose prompts wait for the tokenizer; intake's */
 	struct request *intake_first, *intake_last;
@@ -113,7 +114,7 @@ struct tenant_request {
 	uint32_t n_prompt;
 	uint32_t room_tokens; /* context - n_prompt */
 	uint32_t min_tokens;
-	uint32_t max_tokens;  /* in: as the client said; out: the bound that holds */
+	uint32_t max_tokens; /* in: as the client said; out: the bound that holds */
 	/* refusal */
 	enum llm_field field;
 	uint64_t got, limit;

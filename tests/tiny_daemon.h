@@ -3,13 +3,15 @@
  * tiny_daemon: the daemon's parts that requests touch, without engine, loop and sockets, so that a
  * unit test plays heart, door and client itself, step by step, in one thread.
  *
- *	tiny_init(), tiny_session(), tiny_submit(), tiny_step() ..., tiny_next() as the client, tiny_exit()
+ *	tiny_init(), tiny_session(), tiny_submit(), tiny_step() ..., tiny_next() as the client,
+ *tiny_exit()
  */
 #ifndef DEVLLM_TINY_DAEMON_H
 #define DEVLLM_TINY_DAEMON_H
 
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "daemon/clock.h"
 #include "daemon/config.h"
@@ -26,7 +28,7 @@ enum { TINY_PAGES = 64, TINY_CONTEXT = 1024, TINY_VOCAB = 49152 };
 struct tiny {
 	struct daemon d;
 	struct config config;
-	unsigned n_kicks, n_broken; /* of all sessions */
+	unsigned n_kicks, n_broken;		   /* of all sessions */
 	uint32_t (*draw)(const struct request *r); /* the model: the id of a row */
 };
 
@@ -55,7 +57,8 @@ static const struct session_door tiny_door = {
 
 static inline void tiny_init(struct tiny *t)
 {
-	struct sched_config sched = {.step_tokens = 64, .max_seqs = 16, .w_prompt = 1, .w_output = 2};
+	struct sched_config sched = {
+		.step_tokens = 64, .max_seqs = 16, .w_prompt = 1, .w_output = 2};
 	struct tenant_table_args tenants = {.config = &t->config};
 	uint32_t n_pages = TINY_PAGES;
 
@@ -72,7 +75,8 @@ static inline void tiny_init(struct tiny *t)
 	CHECK_EQ(tenant_table_create(&tenants, &t->d.tenants, NULL), 0);
 }
 
-static inline struct session *tiny_session(struct tiny *t, uint32_t max_requests, uint32_t ring_bytes)
+static inline struct session *tiny_session(struct tiny *t, uint32_t max_requests,
+					   uint32_t ring_bytes)
 {
 	struct session_args args = {.daemon = &t->d,
 				    .tenant = tenant_get(t->d.tenants, 1),
@@ -97,9 +101,33 @@ static inline void tiny_exit(struct tiny *t)
 	CHECK(!t->d.ended && !t->d.busy && !t->d.written && !t->d.intake_turn);
 	CHECK_EQ(t->d.deadlines.n, 0);
 	CHECK_EQ(kvcache_pages_free(t->d.kv, 0), TINY_PAGES);
+	tokenizer_destroy(t->d.tokenizer);
 	tenant_table_destroy(t->d.tenants);
 	sched_destroy(t->d.sched);
 	kvcache_destroy(t->d.kv);
+}
+
+/* A byte-level BPE vocabulary of 512: <|unk|>, <|bos|>, <|eos|>, the 256 bytes (TINY_BYTE), merges.
+ */
+enum { TINY_EOS = 2, TINY_BYTE = 3, TINY_BPE_VOCAB = 512 };
+
+static inline void tiny_tokenizer(struct tiny *t)
+{
+	const char *build = getenv("BUILD"), *dir = getenv("TMPDIR");
+	struct error err = {0};
+	struct gguf *g = NULL;
+	char path[512], command[1200];
+
+	snprintf(path, sizeof(path), "%s/tiny.%d.gguf", dir ? dir : "/tmp", (int)getpid());
+	snprintf(command, sizeof(command), "%s/tests/mkmodel --vocab %d %s",
+		 build ? build : "build", TINY_BPE_VOCAB, path);
+	CHECK_EQ(system(command), 0);
+	CHECK_EQ(gguf_open(path, &g, &err), 0);
+	CHECK_EQ(tokenizer_create(g, &t->d.tokenizer, &err), 0);
+	CHECK_STR(err.text, "");
+	gguf_close(g);
+	unlink(path);
+	t->d.info.n_vocab = TINY_BPE_VOCAB;
 }
 
 /* One turn of the heart. Returns how many rows ran. */
@@ -189,7 +217,8 @@ static inline void tiny_attach(struct tiny_client *k, struct session *s)
 {
 	const struct llm_ring_layout *l = &s->memory.layout;
 	size_t page = l->page_bytes, data = l->map_bytes;
-	unsigned char *at = mmap(NULL, 2 * page + 2 * data, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	unsigned char *at =
+		mmap(NULL, 2 * page + 2 * data, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	k->s = s;
 	CHECK(at != MAP_FAILED);
@@ -213,7 +242,8 @@ static inline void tiny_detach(struct tiny_client *k)
 }
 
 /* The next record, taken; false: none. */
-static inline bool tiny_next(struct tiny_client *k, struct llm_record *head, const unsigned char **payload)
+static inline bool tiny_next(struct tiny_client *k, struct llm_record *head,
+			     const unsigned char **payload)
 {
 	const void *at;
 	int rc = llm_ring_peek(&k->ring, head, &at);

@@ -19,10 +19,10 @@
 struct bell {
 	struct loop_source src; /* an eventfd */
 	struct loop *loop;
-	struct bell *victim;	/* removed when this one is called */
+	struct bell *victim; /* removed when this one is called */
 	unsigned n_called, n_again;
 	short revents;
-	bool is_drained;	/* reads when called */
+	bool is_drained; /* reads when called */
 };
 
 static bool on_bell(struct loop_source *src, short revents)

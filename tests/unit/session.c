@@ -186,7 +186,8 @@ static void test_lies(void)
 		tiny_step(&t);
 		CHECK_EQ(t.n_broken, i);
 		/* Relative to what the daemon has seen (<0) or published (>0). */
-		k.c->pos = lies[i] < 0 ? k.c->pos + (uint64_t)lies[i] : k.p->pos + (uint64_t)lies[i];
+		k.c->pos =
+			lies[i] < 0 ? k.c->pos + (uint64_t)lies[i] : k.p->pos + (uint64_t)lies[i];
 		tiny_step(&t);
 		tiny_step(&t);
 		CHECK_EQ(t.n_broken, i + 1);
