@@ -196,10 +196,15 @@ void outflow_token(struct request *r, uint32_t id, uint64_t now_ns)
 	else
 		is_over = false;
 	rc = write_text(r, &id, n_ready);
-	if (rc && rc != -EPROTO)
-		request_end_plain(r, LLM_END_ERROR, rc, "the token could not be written");
-	else if (!rc && is_over)
+	if (!rc && is_over)
 		request_end(r, &how);
+	if (!rc || rc == -EPROTO)
+		return;
+	/* Credit was granted, so only a fault can be the cause. The token was never out. */
+	r->n_output--;
+	r->n_held = 0;
+	r->has_text = false;
+	request_end_plain(r, LLM_END_ERROR, rc, "the token could not be written");
 }
 
 bool outflow_end(struct request *r)
