@@ -193,8 +193,10 @@ $(O)/$(1): $(call obj,$(1).c $(filter $(1)_%,$(tests_src))) $(O)/libengine.a $(O
 	$$(link)
 endef
 $(foreach t,$(test_progs),$(eval $(call test_rule,$t)))
-# Measurements, built when asked for by name: make build/tests/bench/sched
+# Measurements, built and run when asked for by name: make bench-sched
 $(foreach t,$(patsubst %.c,%,$(wildcard tests/bench/*.c)),$(eval $(call test_rule,$t)))
+bench-%: $(O)/tests/bench/%
+	$<
 
 # ---- the two commands --------------------------------------------------------------------------
 

@@ -30,7 +30,13 @@
 #include "daemon/stats_private.h"
 #include "daemon/tenant.h"
 
-enum { N_SESSIONS = 32, N_STEPS = 10000, N_WARM = 200, AIM_US = 300 };
+enum { N_SESSIONS = 32, N_STEPS = 10000, N_WARM = 200, MAX_TOKENS = 30000, AIM_US = 300 };
+
+static _Noreturn void fail_child(const char *what, int rc)
+{
+	fprintf(stderr, "bench-heart: client: %s: %s\n", what, llm_strerror(rc));
+	_exit(1);
+}
 
 /* The child: one endless request a session, read until the daemon goes. Never returns. */
 static void read_sessions(const char *path)
@@ -38,18 +44,25 @@ static void read_sessions(const char *path)
 	static const uint32_t prompt[16] = {7, 8, 9};
 	struct pollfd fds[N_SESSIONS];
 	struct llm *s[N_SESSIONS];
+	struct llm_request req = LLM_REQUEST_INIT;
 	struct llm_event ev;
 
+	req.ids = prompt;
+	req.n_ids = 16;
+	req.flags = LLM_FLAG_IGNORE_EOS;
+	req.max_tokens = MAX_TOKENS;
 	for (int i = 0; i < N_SESSIONS; i++) {
-		struct llm_request req = LLM_REQUEST_INIT;
+		int rc = llm_open(path, NULL, &s[i]);
 
-		req.ids = prompt;
-		req.n_ids = 16;
-		req.flags = LLM_FLAG_IGNORE_EOS;
-		req.max_tokens = N_STEPS + 4 * N_WARM;
-		if (llm_open(path, NULL, &s[i]) || llm_submit(s[i], &req, NULL))
-			_exit(1);
+		if (rc)
+			fail_child("opening", rc);
 		fds[i] = (struct pollfd){.fd = llm_fd(s[i]), .events = POLLIN};
+	}
+	for (int i = 0; i < N_SESSIONS; i++) {
+		int rc = llm_submit(s[i], &req, NULL);
+
+		if (rc)
+			fail_child("submitting", rc);
 	}
 	for (;;) {
 		for (int i = 0; i < N_SESSIONS; i++) {
@@ -57,9 +70,9 @@ static void read_sessions(const char *path)
 
 			for (; r == 1; r = llm_next(s[i], &ev, 0))
 				if (ev.type == LLM_EVENT_END)
-					_exit(ev.status ? 1 : 0);
+					fail_child("ended early", ev.status);
 			if (r < 0)
-				_exit(1);
+				fail_child("reading", r);
 			llm_seen(s[i]);
 		}
 		poll(fds, N_SESSIONS, 1000);
@@ -126,7 +139,7 @@ static int measure(struct daemon *d, uint64_t *cost, uint32_t n, uint64_t *turns
 		int rc = heart_turn(d);
 
 		if (rc <= 0)
-			return -1;
+			return rc ? rc : -ESHUTDOWN;
 		if (d->stats->n_step_seqs - seqs != N_SESSIONS)
 			continue;
 		if (n_warm++ == N_WARM)
@@ -140,8 +153,8 @@ static int measure(struct daemon *d, uint64_t *cost, uint32_t n, uint64_t *turns
 
 int main(void)
 {
-	char *argv[] = {"bench", "--engine",   "null", "--context",	 "16384", "--kv-pages",
-			"16640", "--max-seqs", "32",   "--prefix-cache", "off",	  NULL};
+	char *argv[] = {"bench", "--engine",   "null", "--context",	 "32768", "--kv-pages",
+			"32768", "--max-seqs", "32",   "--prefix-cache", "off",	  NULL};
 	static uint64_t cost[N_STEPS];
 	char dir[] = "/tmp/bench-heart-XXXXXX", path[64];
 	struct config config;
@@ -173,7 +186,7 @@ int main(void)
 	door_socket_destroy(d.door);
 	rmdir(dir);
 	if (rc) {
-		fprintf(stderr, "bench-heart: the heart ended early\n");
+		fprintf(stderr, "bench-heart: the heart ended early: %s\n", strerror(-rc));
 		return 1;
 	}
 	qsort(cost, N_STEPS, sizeof(cost[0]), by_value);
