@@ -220,7 +220,11 @@ for f in tests/unit/*.c tests/kernels/*.c tests/fuzz/*.c tests/e2e/*.sh \
 	for v in "${variants[@]}"; do
 		is_wanted "$v" || continue
 		[ "$v" = "$name" ] || instrumented=y
-		if [[ $marks == *" alone "* ]]; then apart+=("$v"); else together+=("$v"); fi
+		case $marks in
+		*" alone "*) apart+=("$v") ;;
+		*" slow "*) together=("$v" "${together[@]}") ;; # the long ones first
+		*) together+=("$v") ;;
+		esac
 	done
 done
 if [ $((${#together[@]} + ${#apart[@]})) -eq 0 ]; then

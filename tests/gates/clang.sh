@@ -8,4 +8,4 @@ case ${CC:-gcc} in
 *clang*) other=gcc ;;
 *) other=clang ;;
 esac
-make -j2 BUILD="$BUILD-$other" CC=$other WERROR=1 all
+make -k -j2 BUILD="$BUILD-$other" CC=$other WERROR=1 all
