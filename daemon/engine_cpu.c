@@ -61,13 +61,15 @@ static int open_parts(struct cpu *c, const struct engine_args *a, struct error *
 		.n_tokens = a->max_step_tokens, .n_seqs = a->max_seqs,
 		.n_logit_rows = a->max_logit_rows ? a->max_logit_rows : a->max_seqs,
 	};
+	struct weights_args weights = { .model = c->model, .ops = c->ops, .is_f32 = a->is_f32 };
 	int rc;
 
 	rc = team_create(a->n_threads, a->is_pinned, &c->team, err);
 	if (rc)
 		return rc;
 	limits.n_workers = team_size(c->team);
-	rc = weights_create(c->model, c->ops, c->team, a->is_f32, &c->weights, err);
+	weights.team = c->team;
+	rc = weights_create(&weights, &c->weights, err);
 	if (rc)
 		return rc;
 	return workspace_create(c->model, &limits, &c->work, err);

@@ -256,10 +256,11 @@ static int check_types(const struct packing *p, struct error *err)
 	return 0;
 }
 
-int weights_create(const struct model *m, const struct kernel_ops *ops, struct team *team,
-		   bool is_f32, struct weights *out, struct error *err)
+int weights_create(const struct weights_args *args, struct weights *out, struct error *err)
 {
-	struct packing p = { .model = m, .ops = ops, .team = team, .out = out, .is_f32 = is_f32 };
+	const struct model *m = args->model;
+	struct packing p = { .model = m, .ops = args->ops, .team = args->team, .out = out,
+			     .is_f32 = args->is_f32 };
 	int rc = -ENOMEM;
 
 	*out = (struct weights){ 0 };
@@ -275,7 +276,7 @@ int weights_create(const struct model *m, const struct kernel_ops *ops, struct t
 		rc = map_all(&p, err);
 	if (rc)
 		goto out_free;
-	team_run(team, pack_all, &p);
+	team_run(p.team, pack_all, &p);
 	if (m->head.weight == m->embed.weight)
 		out->head = out->embed;
 	find_inputs(out, m->n_layers);

@@ -49,9 +49,15 @@ struct weights {
 	struct weights_layer *layers; /* [n_layers] */
 };
 
-/* is_f32: every matrix is widened to f32. -ENOMEM, -ENOTSUP for a type that ops cannot pack. */
-int weights_create(const struct model *m, const struct kernel_ops *ops, struct team *team,
-		   bool is_f32, struct weights *out, struct error *err);
+struct weights_args {
+	const struct model *model;
+	const struct kernel_ops *ops;
+	struct team *team;
+	bool is_f32; /* widen every matrix to f32 */
+};
+
+/* -ENOMEM, -ENOTSUP for a type that ops cannot pack. */
+int weights_create(const struct weights_args *args, struct weights *out, struct error *err);
 void weights_destroy(struct weights *w);
 
 #endif
