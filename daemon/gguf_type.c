@@ -2,7 +2,7 @@
 /*
  * gguf_type: names and block sizes of the tensor and value types that a GGUF file may name.
  *
- * Source: the GGUF specification (ggml docs/gguf.md) and ggml's published block layouts. Pure
+ * Source: the GGUF specification (in ggml's documentation) and ggml's published block layouts. Pure
  * tables, any thread.
  */
 #include "daemon/gguf.h"

@@ -91,7 +91,7 @@ const uint8_t *fuzz_seed(unsigned i, size_t *size)
 {
 	static const char *const texts[] = {
 		"hello I'll say 'RE 12345, $x+=1;\n\n  \t ok?! <|end|>   end",
-		"\xc3\xa9\xe6\x97\xa5 \xf0\x9f\x9a\x80\xe2\x80\x8d \xe2\x96\x81\xe3\x80\x80\xd9\xa3\xcc\x81",
+		"\xc3\xa9\xe6\x97\xa5 \xf0\x9f\x9a\x80 \xe2\x96\x81\xe3\x80\x80\xd9\xa3\xcc\x81",
 		"    \r\n\r\n      x\n \n  <|end|><|en",
 		"aaaaaaaaabbbbb hellhellohe ll",
 	};
