@@ -24,6 +24,7 @@ struct armed {
 	uint64_t key; /* NO_KEY: none */
 	int fd;
 	short events;
+	uint32_t place; /* index + 1 among the events being taken, 0: not among them */
 };
 
 struct uring_state {
@@ -130,32 +131,61 @@ static void uring_disarm(void *state, uint64_t key, int fd)
 	io_uring_submit(&s->ring);
 }
 
-/* One completion to at most one event. */
-static int take(struct uring_state *s, const struct io_uring_cqe *cqe, struct loop_event *out)
+/*
+ * One completion into the events. A busy fd completes once per packet: they become one event, so
+ * that it neither is called twice in a turn nor hides the others. False: no place, take it later.
+ */
+static bool take(struct uring_state *s, const struct io_uring_cqe *cqe, struct loop_event *events,
+		 uint32_t *n)
 {
 	uint64_t key = io_uring_cqe_get_data64(cqe);
 	uint32_t slot = (uint32_t)key;
+	struct armed *a = slot < s->n_armed ? &s->armed[slot] : NULL;
+	short revents = cqe->res < 0 ? POLLERR : (short)(cqe->res & 0x7fff);
 
-	if (key == NO_KEY || slot >= s->n_armed || s->armed[slot].key != key)
-		return 0;
-	if (cqe->res < 0) {
-		*out = (struct loop_event){.key = key, .revents = POLLERR};
-		return 1;
+	if (!a || a->key != key)
+		return true;
+	if (!a->place && *n == LOOP_MAX_EVENTS)
+		return false;
+	if (!a->place) {
+		events[*n] = (struct loop_event){.key = key};
+		a->place = ++*n;
 	}
-	if (!(cqe->flags & IORING_CQE_F_MORE))
-		queue_poll(s, &s->armed[slot]);
-	*out = (struct loop_event){.key = key, .revents = (short)(cqe->res & 0x7fff)};
-	return 1;
+	events[a->place - 1].revents |= revents;
+	if (cqe->res >= 0 && !(cqe->flags & IORING_CQE_F_MORE))
+		queue_poll(s, a);
+	return true;
+}
+
+/* All completions that there are, at most as many as the queue holds. */
+static int take_all(struct uring_state *s, struct loop_event *events)
+{
+	struct io_uring_cqe *cqes[LOOP_MAX_EVENTS];
+	uint32_t n_events = 0;
+	bool has_place = true;
+
+	for (unsigned n_seen = 0, n, i; has_place && n_seen < N_COMPLETIONS; n_seen += i) {
+		n = io_uring_peek_batch_cqe(&s->ring, cqes, LOOP_MAX_EVENTS);
+		for (i = 0; i < n; i++) {
+			has_place = take(s, cqes[i], events, &n_events);
+			if (!has_place)
+				break;
+		}
+		io_uring_cq_advance(&s->ring, i);
+		if (!n)
+			break;
+	}
+	for (uint32_t i = 0; i < n_events; i++)
+		s->armed[(uint32_t)events[i].key].place = 0;
+	return (int)n_events;
 }
 
 static int uring_take(void *state, int64_t timeout_ns, struct loop_event *events)
 {
 	struct uring_state *s = state;
-	struct io_uring_cqe *cqes[LOOP_MAX_EVENTS], *cqe;
-	unsigned n, n_events = 0;
-	int rc = 0;
+	struct io_uring_cqe *cqe;
+	int n = take_all(s, events), rc = 0;
 
-	n = io_uring_peek_batch_cqe(&s->ring, cqes, LOOP_MAX_EVENTS);
 	if (!n && timeout_ns > 0) {
 		struct __kernel_timespec ts = {.tv_sec = timeout_ns / 1000000000,
 					       .tv_nsec = timeout_ns % 1000000000};
@@ -166,16 +196,10 @@ static int uring_take(void *state, int64_t timeout_ns, struct loop_event *events
 	} else if (io_uring_sq_ready(&s->ring)) {
 		rc = io_uring_submit(&s->ring);
 	}
-	/* Late, interrupted, or the completion queue is full: all of them are helped by reading it.
-	 */
+	/* Late, interrupted, or the completion queue is full: reading it helps them all. */
 	if (rc < 0 && rc != -ETIME && rc != -EINTR && rc != -EBUSY && rc != -EAGAIN)
 		return rc;
-	if (!n)
-		n = io_uring_peek_batch_cqe(&s->ring, cqes, LOOP_MAX_EVENTS);
-	for (unsigned i = 0; i < n; i++)
-		n_events += (unsigned)take(s, cqes[i], &events[n_events]);
-	io_uring_cq_advance(&s->ring, n);
-	return (int)n_events;
+	return n ? n : take_all(s, events);
 }
 
 const struct loop_backend loop_uring = {

@@ -96,6 +96,13 @@ static void test_edges(struct loop *l)
 	ring_bell(&b);
 	CHECK_EQ(next_call(l), 1);
 	CHECK_EQ(b.n_called, 2);
+	/* Ten rings before anybody listens are one call. */
+	for (int i = 0; i < 10; i++)
+		ring_bell(&b);
+	CHECK_EQ(next_call(l), 1);
+	CHECK_EQ(loop_wait(l, 0), 0);
+	CHECK_EQ(b.n_called, 3);
+	b.n_called = 2;
 	/* Again three times, without sleeping, then no more. */
 	b.n_again = 3;
 	ring_bell(&b);
