@@ -2,8 +2,8 @@
 /*
  * notify: see daemon/notify.h. A message is one datagram to $NOTIFY_SOCKET. libsystemd reads the
  * watchdog's setting; its sd_notify() is not used to send, because it waits while the supervisor's
- * queue is full, and nobody outside may stop the heart. A message that finds no room is lost; the
- * next one says the same.
+ * queue is full, and nobody outside may stop the heart. A status that finds no room is lost, the
+ * next one comes in a second; READY and STOPPING are tried until they are sent.
  */
 #include "daemon/notify.h"
 
@@ -18,10 +18,14 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#define RETRY_NS 100000000u
+
 struct notify {
 	int fd; /* -1: no supervisor */
 	struct sockaddr_un to;
 	socklen_t to_bytes;
+	char pending[300]; /* READY or STOPPING that found no room; empty: none */
+	uint64_t retry_ns; /* when it is tried again */
 	uint64_t every_ns; /* half of WatchdogSec=, 0: no watchdog */
 	uint64_t last_ns;  /* newest ping */
 };
@@ -68,12 +72,21 @@ static bool say(struct notify *n, const char *text)
 		      (const struct sockaddr *)&n->to, n->to_bytes) >= 0;
 }
 
+static void say_for_sure(struct notify *n, const char *text)
+{
+	if (!n)
+		return;
+	n->pending[0] = 0;
+	if (!say(n, text))
+		snprintf(n->pending, sizeof(n->pending), "%s", text);
+}
+
 void notify_ready(struct notify *n, const char *status)
 {
 	char text[300];
 
 	snprintf(text, sizeof(text), "READY=1\nSTATUS=%s", status);
-	say(n, text);
+	say_for_sure(n, text);
 }
 
 void notify_status(struct notify *n, const char *status)
@@ -86,12 +99,19 @@ void notify_status(struct notify *n, const char *status)
 
 void notify_stopping(struct notify *n)
 {
-	say(n, "STOPPING=1\nSTATUS=draining");
+	say_for_sure(n, "STOPPING=1\nSTATUS=draining");
 }
 
 void notify_progress(struct notify *n, uint64_t now_ns)
 {
-	if (!n || !n->every_ns || now_ns - n->last_ns < n->every_ns)
+	if (!n)
+		return;
+	if (n->pending[0] && now_ns >= n->retry_ns) {
+		n->retry_ns = now_ns + RETRY_NS;
+		if (say(n, n->pending))
+			n->pending[0] = 0;
+	}
+	if (!n->every_ns || now_ns - n->last_ns < n->every_ns)
 		return;
 	/* Lost: tried again in a tenth of the time. */
 	n->last_ns = say(n, "WATCHDOG=1") ? now_ns : now_ns - n->every_ns / 10 * 9;
@@ -99,5 +119,9 @@ void notify_progress(struct notify *n, uint64_t now_ns)
 
 uint64_t notify_due_ns(const struct notify *n)
 {
-	return n && n->every_ns ? n->last_ns + n->every_ns : 0;
+	uint64_t ping_ns = n && n->every_ns ? n->last_ns + n->every_ns : 0;
+
+	if (!n || !n->pending[0] || (ping_ns && ping_ns < n->retry_ns))
+		return ping_ns;
+	return n->retry_ns ? n->retry_ns : 1;
 }

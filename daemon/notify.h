@@ -22,9 +22,9 @@ void notify_ready(struct notify *n, const char *status);
 void notify_status(struct notify *n, const char *status);
 void notify_stopping(struct notify *n);
 
-/* Progress was made; pings when half the watchdog's time has passed since the last ping. */
+/* Progress was made; pings when half the watchdog's time has passed since the last one. */
 void notify_progress(struct notify *n, uint64_t now_ns);
-/* When the next ping is due, ns of CLOCK_MONOTONIC; 0: no watchdog. */
+/* When notify_progress() has something to do: CLOCK_MONOTONIC; 0: never. */
 uint64_t notify_due_ns(const struct notify *n);
 
 #endif
