@@ -82,6 +82,7 @@ root=$1 debs=$2 shared=$3
 shift 3
 mount --bind "$debs" "$root/var/cache/apt/archives"
 mount -t proc proc "$root/proc"
+mount -t sysfs -o ro sysfs "$root/sys"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs tmpfs "$root/run"
 if [ -n "$shared" ]; then mount --bind -o ro "$shared" "$root/root/shared"; fi

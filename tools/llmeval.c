@@ -11,12 +11,12 @@
 
 #include "tools/option.h"
 
-static int usage(void)
+static void print_usage(FILE *to)
 {
 	fputs("usage: llmeval ppl -m FILE -f TEXT [-c 512] [--chunks N] [--json]\n"
 	      "       llmeval golden -m FILE GOLDEN.jsonl [--json]\n"
-	      "       llmeval ppl --help, llmeval golden --help\n", stderr);
-	return 2;
+	      "       llmeval ppl --help, llmeval golden --help\n",
+	      to);
 }
 
 static int run_ppl(int argc, char **argv)
@@ -90,7 +90,12 @@ int main(int argc, char **argv)
 		printf("llmeval (devllm) %s\n", LLM_VERSION);
 		return 0;
 	}
-	if (*what && strcmp(what, "--help"))
+	if (!strcmp(what, "--help")) {
+		print_usage(stdout);
+		return 0;
+	}
+	if (*what)
 		fprintf(stderr, "llmeval: unknown measurement %s\n", what);
-	return usage();
+	print_usage(stderr);
+	return 2;
 }

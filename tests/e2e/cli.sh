@@ -13,7 +13,8 @@ for tool in llm llmctl llmtok llmbench llmeval llmd; do
 done
 
 "$BUILD/llm" run "${tiny[@]}" -n 20 "once" > "$SCRATCH/private" 2> "$SCRATCH/closing"
-check "the closing line" grep -qE 'TTFT [0-9.]+ ms, [0-9.]+ tokens/s, [0-9.]+ GB/s' "$SCRATCH/closing"
+check "the closing line" \
+	grep -qE 'TTFT [0-9.]+ ms, [0-9.]+ tokens/s, [0-9.]+ GB/s' "$SCRATCH/closing"
 check "no daemon stays" [ -z "$(pgrep -f "$SCRATCH/tiny.gguf" || true)" ]
 "$BUILD/llm" run "${tiny[@]}" -n 20 --ids "once" > "$SCRATCH/ids" 2> /dev/null
 check "20 ids" [ "$(wc -w < "$SCRATCH/ids")" -eq 20 ]
@@ -69,11 +70,6 @@ wait $pid || status=$?
 check "Ctrl-C exits 130, or the answer was complete" [ $status -eq 130 -o $status -eq 0 ]
 check "nothing goes on after Ctrl-C" wait_for 5 has_status requests_running 0
 
-check "examples: hello" "$BUILD/examples/hello" "$SOCKET"
-for example in stream batch cancel uring status; do
-	check "examples: $example" timeout 60 "$BUILD/examples/$example" "$SOCKET" > "$SCRATCH/$example"
-	check "examples: $example says something" [ -s "$SCRATCH/$example" ]
-done
 daemon_stop
 python3 - "$SCRATCH/requests.log" << 'PY' || fail "the request log"
 import json, sys

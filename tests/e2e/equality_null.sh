@@ -21,5 +21,6 @@ check "the small pool preempts" has_preempted small_pool
 burst_run preempt_each_step --inflight 16 -- --engine null --preempt-each-step --kv-pages 64
 check "every step preempts" has_preempted preempt_each_step
 burst_run warm --inflight 8 -- --engine null
-check "prefixes are found" grep -qE '^vllm:prefix_cache_hits_total[^ ]* [1-9]' "$SCRATCH/warm.metrics"
+check "prefixes are found" \
+	grep -qE '^vllm:prefix_cache_hits_total[^ ]* [1-9]' "$SCRATCH/warm.metrics"
 finish

@@ -131,9 +131,9 @@ burst() {
 	"$BUILD/tests/e2e/burst" --connect "$SOCKET" "$@"
 }
 
-# burst_run NAME BURST_OPTION... -- DAEMON_OPTION...: a daemon for one burst of "${ask[@]}" requests;
-# its answers in $SCRATCH/NAME, the daemon's status after it in $SCRATCH/NAME.status. A NAME that
-# starts with warm runs the burst twice. All must equal the burst called alone.
+# burst_run NAME BURST_OPTION... -- DAEMON_OPTION...: a daemon for one burst of "${ask[@]}"; the
+# answers in $SCRATCH/NAME, the daemon's status after it in $SCRATCH/NAME.status. A NAME that starts
+# with warm runs the burst twice. All must equal the burst called alone.
 burst_run() {
 	local name=$1 how=()
 	shift

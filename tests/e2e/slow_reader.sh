@@ -6,7 +6,8 @@
 . tests/e2e/lib.sh
 
 others=(--n 40 --inflight 8 --isl 200 --osl 100 --vocab 49152)
-slow=(--n 4 --inflight 4 --isl-min 50 --isl 60 --osl-min 400 --osl 400 --vocab 49152 --ring 8192 --seed 5)
+slow=(--n 4 --inflight 4 --isl-min 50 --isl 60 --osl-min 400 --osl 400
+	--vocab 49152 --ring 8192 --seed 5)
 daemon_start --engine null --prefix-cache off
 burst "${slow[@]}" > "$SCRATCH/undisturbed" 2> /dev/null
 daemon_stop

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * llm_control(): a reply is put together from its packets; whatever else comes is an error, in time.
+ * llm_control(): a reply is put together from its packets; whatever else comes is an error.
  *
  * Marks: san
  */
@@ -78,7 +78,7 @@ int main(void)
 	struct script cut = {path, -1, {LLM_PACKET_REPLY}, {"{\"steps\":"}, 0, ""};
 	struct script silent = {path, -1, {0}, {NULL}, 0, ""};
 	struct script wrong_type = {path, -1, {LLM_PACKET_KICK}, {""}, 0, ""};
-	struct script wrong_len = {path, -1, {LLM_PACKET_REPLY, LLM_PACKET_REPLY}, {"{}", ""}, 9, ""};
+	struct script wrong_len = {path, -1, {LLM_PACKET_REPLY}, {"{}"}, 9, ""};
 
 	snprintf(path, sizeof(path), "%s/control.%d", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp",
 		 (int)getpid());

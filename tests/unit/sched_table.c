@@ -343,6 +343,19 @@ static void rule_5_stalled(void)
 	CHECK_EQ(n_output(a), 2);
 	close_world(w);
 
+	/* Even where one that runs comes later in the order. */
+	w = open_usual(3);
+	a = add(w, 1, 31, 60);
+	b = add(w, 0, 31, 60);
+	c = add(w, 0, 20, 60);
+	step(w);
+	step(w);
+	sched_credit(w->s, a, false);
+	step(w);
+	CHECK(a->n_preemptions == 1 && row(w, b) == 1 && row(w, c));
+	CHECK_EQ(c->n_preemptions, 0);
+	close_world(w);
+
 	/* An admission that lacks pages preempts stalled ones, and them only. */
 	w = open_usual(4);
 	a = add(w, 0, 40, 20);
@@ -377,6 +390,19 @@ static void rule_5_order(void)
 	CHECK(row(w, a) && row(w, c));
 	close_world(w);
 
+	/* Of several the newest of the most over-served, though it needs nothing itself. */
+	w = open_usual(3);
+	c = add(w, 1, 31, 60);
+	a = add(w, 0, 26, 60);
+	b = add(w, 0, 5, 60);
+	for (uint32_t i = 0; !c->n_preemptions && !a->n_preemptions && !b->n_preemptions; i++) {
+		CHECK(i < 5);
+		step(w);
+	}
+	CHECK(info(w, 0).vtc > info(w, 1).vtc);
+	CHECK(b->n_preemptions == 1 && row(w, a) && row(w, c));
+	close_world(w);
+
 	/* Same, but b of tenant 0 is the one that needs the page: it waits, c and a go on. */
 	w = open_usual(4);
 	a = add(w, 0, 33, 20);
@@ -391,6 +417,103 @@ static void rule_5_order(void)
 		step(w);
 	CHECK_EQ(b->state, SCHED_NONE);
 	CHECK_EQ(a->n_preemptions + b->n_preemptions + c->n_preemptions, 0);
+	close_world(w);
+}
+
+/* 5: decodes come first in a plan, but take nothing from a prefill that comes before them. */
+static void rule_5_prefills(void)
+{
+	struct sched_config cfg = usual();
+	uint8_t secret[32] = {9};
+	struct sched_seq *d, *p;
+	struct world *w;
+
+	cfg.chunk_tokens = 4;
+	w = open_with(&cfg, 4, false);
+	d = add(w, 0, 30, 30);
+	while (d->n_ids < 32)
+		step(w);
+	/* A tenant of much weight is hardly ever ahead. */
+	p = add(w, (uint32_t)sched_tenant(w->s, 100, secret), 90, 5);
+	sched_credit(w->s, d, false);
+	for (uint32_t i = 0; i < 17; i++)
+		step(w);
+	CHECK_EQ(kvcache_least_free(w->kv), 0);
+	CHECK_EQ(p->n_cached, 68);
+	sched_credit(w->s, d, true);
+	step(w);
+	CHECK_EQ(row(w, d), 1);
+	step(w);
+	CHECK(!row(w, d) && row(w, p) == 4);
+	CHECK(info(w, 0).vtc > info(w, p->tenant).vtc);
+	CHECK(!p->n_preemptions && !d->n_preemptions);
+	close_world(w);
+}
+
+/* 5: a prefill that lacks a page takes it from the next prefill of its own tenant. */
+static void rule_5_next(void)
+{
+	struct sched_config cfg = usual();
+	struct sched_seq *d, *p, *q;
+	struct world *w;
+
+	cfg.chunk_tokens = 7;
+	w = open_with(&cfg, 4, false);
+	d = add(w, 0, 30, 60);
+	while (d->n_ids < 31)
+		step(w);
+	p = add(w, 0, 60, 5);
+	q = add(w, 0, 31, 5);
+	step(w);
+	CHECK(row(w, p) == 7 && row(w, q) == 7);
+	sched_credit(w->s, q, false);
+	while (p->n_cached < 28)
+		step(w);
+	/* d has taken the fourth page. What is left of its own page p may use without harm. */
+	CHECK_EQ(kvcache_least_free(w->kv), 0);
+	step(w);
+	CHECK_EQ(row(w, p), 4);
+	CHECK_EQ(q->n_preemptions, 0);
+	sched_credit(w->s, q, true);
+	step(w);
+	CHECK_EQ(row(w, p), 7);
+	CHECK_EQ(q->n_preemptions, 1);
+	CHECK_EQ(row(w, q), 0);
+	CHECK_EQ(q->state, SCHED_WAITING);
+	while (q->state != SCHED_NONE)
+		step(w);
+	close_world(w);
+}
+
+/* 5: the next prefill of a tenant's list, preempted for the one before, gets no row in that plan. */
+static void rule_5_cursor(void)
+{
+	struct sched_config cfg = usual();
+	struct sched_seq *d, *p, *q;
+	struct world *w;
+
+	cfg.chunk_tokens = 20;
+	w = open_with(&cfg, 5, false);
+	d = add(w, 0, 30, 60);
+	step(w);
+	step(w);
+	p = add(w, 0, 60, 5);
+	q = add(w, 0, 60, 5);
+	step(w);
+	CHECK(row(w, p) == 20 && row(w, q) == 20);
+	sched_credit(w->s, p, false);
+	step(w);
+	sched_credit(w->s, q, false);
+	step(w);
+	CHECK(d->table.n_pages == 2 && p->table.n_pages == 1 && q->table.n_pages == 2);
+	sched_credit(w->s, p, true);
+	step(w);
+	CHECK_EQ(row(w, p), 12);
+	sched_credit(w->s, q, true);
+	step(w);
+	CHECK(row(w, d) && row(w, p) == 20 && !row(w, q));
+	CHECK_EQ(q->n_preemptions, 1);
+	CHECK_EQ(kvcache_least_free(w->kv), 1);
 	close_world(w);
 }
 
@@ -471,6 +594,43 @@ static void rule_7(void)
 	printf("two sequences of 230 tokens in a pool of 256: %u steps, %u preemptions\n", n_steps,
 	       a->n_preemptions + b->n_preemptions);
 	CHECK(n_steps < 1000);
+	close_world(w);
+}
+
+/* 7: the resumed one comes before all others when pages lack, else neither could go on. */
+static void rule_7_first(void)
+{
+	struct sched_config cfg = usual();
+	struct sched_seq *d, *r, *x;
+	struct world *w;
+
+	cfg.chunk_tokens = 1;
+	w = open_with(&cfg, 4, false);
+	d = make(w, 0, 1, 100);
+	d->has_credit = false;
+	CHECK_EQ(sched_add(w->s, d, NULL), 0);
+	r = add(w, 0, 70, 5);
+	for (uint32_t i = 0; i < 70; i++)
+		step(w);
+	CHECK_EQ(n_output(r), 1);
+	sched_credit(w->s, r, false);
+	x = add(w, 1, 60, 5);
+	step(w);
+	CHECK_EQ(r->n_preemptions, 1);
+	sched_remove(w->s, x);
+	sched_credit(w->s, d, true);
+	step(w);
+	/* r is promised three pages, but d, which is older, takes two before r needs its third. */
+	sched_credit(w->s, r, true);
+	step(w);
+	CHECK(row(w, r) && r->must_emit);
+	for (uint32_t i = 0; i < 75; i++) {
+		step(w);
+		CHECK(w->p.n_rows);
+	}
+	CHECK_EQ(r->n_preemptions, 1);
+	CHECK_EQ(d->n_preemptions, 1);
+	CHECK(n_output(r) >= 2);
 	close_world(w);
 }
 
@@ -682,6 +842,52 @@ static void rule_12(void)
 	close_world(w);
 }
 
+/* 12: what waits of a tenant that is ahead is not admitted either, though there is a row for it. */
+static void rule_12_waiting(void)
+{
+	struct sched_config cfg = usual();
+	struct sched_seq *a, *b, *c, *d;
+	struct world *w;
+
+	cfg.step_tokens = 512;
+	cfg.max_seqs = 2;
+	w = open_with(&cfg, 8, false);
+	a = add(w, 0, 1, 100);
+	b = add(w, 0, 1, 100);
+	step(w);
+	c = add(w, 1, 5, 5);
+	d = add(w, 0, 5, 5);
+	while (!c->was_admitted)
+		step(w);
+	/* A step can cost more than half of the pool here: half of the pool is the limit. */
+	CHECK(info(w, 0).vtc - info(w, 1).vtc > 250);
+	CHECK(row(w, c) && !row(w, a) && !row(w, b) && !row(w, d));
+	CHECK(a->n_preemptions == 0 && b->n_preemptions == 0);
+	step(w);
+	/* Nobody is behind who waits: all go on. */
+	CHECK(row(w, a) + row(w, b) + row(w, c) >= 2);
+	close_world(w);
+}
+
+/* A head that could not be admitted leaves nothing behind for one that takes its memory. */
+static void same_memory(void)
+{
+	struct world *w = open_usual(8);
+	struct sched_seq *a = add(w, 0, 100, 50), *q;
+
+	step(w);
+	q = add(w, 0, 200, 5);
+	step(w);
+	step(w);
+	CHECK_EQ(q->state, SCHED_WAITING);
+	sched_remove(w->s, q);
+	q->n_prompt = 5;
+	CHECK_EQ(sched_add(w->s, q, NULL), 0);
+	step(w);
+	CHECK(row(w, a) && row(w, q) == 5);
+	close_world(w);
+}
+
 /* A plan never goes beyond max_tokens, even when the creator forgets to remove. */
 static void last_token(void)
 {
@@ -756,14 +962,20 @@ int main(void)
 	rule_4();
 	rule_5_stalled();
 	rule_5_order();
+	rule_5_prefills();
+	rule_5_next();
+	rule_5_cursor();
 	rule_6();
 	rule_7();
+	rule_7_first();
 	rule_8();
 	rule_9();
 	rule_10();
 	recompute();
 	rule_11();
 	rule_12();
+	rule_12_waiting();
+	same_memory();
 	last_token();
 	tenants();
 	return test_done();
