@@ -80,7 +80,7 @@ int request_create(struct session *s, const struct llm_packet *head, size_t body
 	return 0;
 }
 
-static void destroy(struct request *r)
+void request_free(struct request *r)
 {
 	stop_destroy(r->stops);
 	detokenizer_destroy(r->detok);
@@ -101,7 +101,7 @@ void request_reap(struct daemon *d)
 		if (r->is_unsent)
 			continue;
 		pull(&d->ended, r);
-		destroy(r);
+		request_free(r);
 	}
 }
 

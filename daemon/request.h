@@ -135,6 +135,9 @@ int request_set_deadline(struct request *r, uint64_t deadline_ns);
 /* End of the heart's turn: frees the ENDED ones whose END is written. */
 void request_reap(struct daemon *d);
 
+/* What it holds, and itself; it is on no list any more. */
+void request_free(struct request *r);
+
 /* Fills an END's numbers from r. */
 void request_fill_end(const struct request *r, struct llm_end *end);
 
