@@ -7,7 +7,7 @@
  *	point	reached
  *	ring	before a record is written into a ring
  *	publish	records are written, P is not stored yet
- *	commit	P of every session is stored, no request of the step has been freed
+ *	commit	P of every session is stored, no request of the step has been freed; cannot fail
  *	kick	before a client is kicked
  *	parse	before a body is parsed
  *	step	before a step is handed to the engine

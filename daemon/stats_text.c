@@ -230,6 +230,7 @@ static void put_own(struct text *t, const struct daemon *d)
 
 	for (int i = 0; i < STATS_COUNTERS; i++)
 		single(t, counters[i].name, "counter", counters[i].help, (double)s->counters[i]);
+	single(t, "llm_sessions", "gauge", "Open sessions.", d->n_sessions);
 	single(t, "llm_connections", "gauge", "Open connections.",
 	       d->door ? door_socket_n_connections(d->door) : 0);
 	single(t, "llm_steps_total", "counter", "Steps finished.", (double)d->n_steps);

@@ -227,6 +227,34 @@ static void test_file_errors(void)
 	file_refuses(longest, ":1: the line has 599 bytes");
 }
 
+/* Where the socket is when nobody said, and the file that is installed for administrators. */
+static void test_places(void)
+{
+	struct config c = {.socket = "/somewhere/x.sock"};
+	enum config_action action;
+	struct error err = {0};
+	char path[64], small[8];
+
+	CHECK_EQ(config_socket_path(&c, path, sizeof(path), &err), 0);
+	CHECK_STR(path, "/somewhere/x.sock");
+	CHECK(config_socket_path(&c, small, sizeof(small), &err) < 0);
+	CHECK(strstr(err.text, "17 bytes, at most 7") != NULL);
+	c.socket = NULL;
+	setenv("XDG_RUNTIME_DIR", "/run/user/7", 1);
+	CHECK_EQ(config_socket_path(&c, path, sizeof(path), &err), 0);
+	if (geteuid() && access("/run/llm", W_OK)) {
+		CHECK_STR(path, "/run/user/7/llm.sock");
+		unsetenv("XDG_RUNTIME_DIR");
+		CHECK(config_socket_path(&c, path, sizeof(path), &err) < 0);
+		CHECK(strstr(err.text, "--socket PATH") != NULL);
+	} else {
+		CHECK_STR(path, "/run/llm/llm.sock");
+	}
+	CHECK_EQ(parse(&c, "-c packaging/llmd.conf", &action, &err), 0);
+	CHECK_STR(err.text, "");
+	config_exit(&c);
+}
+
 /* A page of the manual without its \- marks, as one text; freed by the caller. */
 static char *read_page(const char *path)
 {
@@ -293,6 +321,7 @@ int main(void)
 	test_command_line_errors();
 	test_file();
 	test_file_errors();
+	test_places();
 	test_manual();
 	unlink(conf_path);
 	return test_done();
