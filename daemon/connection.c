@@ -239,7 +239,7 @@ static int open_session(struct connection *c, const struct llm_hello *h, struct 
 }
 
 /* The handlers: true: the connection lives. */
-static bool take_hello(struct connection *c, const struct packet *p)
+static bool take_hello(struct connection *c, const struct packet *p, size_t *n_read)
 {
 	struct daemon *d = c->door->d;
 	struct llm_hello h;
@@ -249,8 +249,10 @@ static bool take_hello(struct connection *c, const struct packet *p)
 
 	if (!rc)
 		rc = charge(c, &h, numbers, &why);
-	if (!rc)
+	if (!rc) {
+		*n_read += c->want.ring_bytes; /* which the kernel clears */
 		rc = open_session(c, &h, &why);
+	}
 	if (rc) {
 		connection_refuse(c, &why, numbers);
 		return false;
@@ -324,12 +326,13 @@ static bool take_submit(struct connection *c, const struct incoming *in, size_t 
 
 /* ---- the rest ------------------------------------------------------------------------------- */
 
-static void take_cancel(struct connection *c, uint64_t id)
+static void take_cancel(struct connection *c, uint64_t id, size_t *n_read)
 {
 	struct request *next;
 
 	for (struct request *r = c->session->requests; r; r = next) {
 		next = r->session_next;
+		*n_read += CONNECTION_CANCEL_BYTES;
 		if (!id || r->id == id)
 			request_cancel(r);
 		if (r->id == id)
@@ -369,7 +372,7 @@ static bool take_session_packet(struct connection *c, const struct incoming *in,
 	case LLM_PACKET_SUBMIT:
 		return take_submit(c, in, n_read);
 	case LLM_PACKET_CANCEL:
-		take_cancel(c, p->head.request_id);
+		take_cancel(c, p->head.request_id, n_read);
 		return true;
 	case LLM_PACKET_ROOM: /* being awake is all it takes: session_grant() looks */
 		return true;
@@ -387,10 +390,12 @@ static bool take_packet(struct connection *c, const struct incoming *in, size_t 
 
 	if (c->state == CONNECTION_SESSION)
 		return take_session_packet(c, in, n_read);
-	if (p->head.type == LLM_PACKET_CONTROL)
+	if (p->head.type == LLM_PACKET_CONTROL) {
+		*n_read += CONNECTION_CONTROL_BYTES;
 		return take_control(c, p);
+	}
 	if (c->state == CONNECTION_HELLO && p->head.type == LLM_PACKET_HELLO)
-		return take_hello(c, p);
+		return take_hello(c, p, n_read);
 	return refuse_packet(c, p);
 }
 
@@ -463,20 +468,33 @@ static bool read_one(struct connection *c, size_t *n_read, bool *is_empty)
 	return lives;
 }
 
+/* What this turn has left for the tenant. */
+static bool may_read(const struct loop *l, struct tenant *t)
+{
+	if (t->read_turn != loop_turn(l)) {
+		t->read_turn = loop_turn(l);
+		t->read_bytes = 0;
+	}
+	return t->read_bytes < CONNECTION_TURN_BYTES;
+}
+
 static bool connection_ready(struct loop_source *src, short revents)
 {
 	struct connection *c = (struct connection *)src;
-	size_t n_read = 0;
+	const struct loop *l = c->door->d->loop;
+	struct tenant *t = c->tenant; /* stays when the connection goes */
 
 	/* What was sent before the peer hung up is of no use any more. */
 	if (revents & (POLLHUP | POLLERR)) {
 		connection_destroy(c);
 		return false;
 	}
-	for (unsigned i = 0; i < CONNECTION_TURN_PACKETS && n_read < CONNECTION_TURN_BYTES; i++) {
-		bool is_empty;
+	for (unsigned i = 0; i < CONNECTION_TURN_PACKETS && may_read(l, t); i++) {
+		size_t n_read = 0;
+		bool is_empty, lives = read_one(c, &n_read, &is_empty);
 
-		if (!read_one(c, &n_read, &is_empty) || is_empty)
+		t->read_bytes += is_empty ? 0 : n_read + CONNECTION_PACKET_BYTES;
+		if (!lives || is_empty)
 			return false;
 	}
 	return true;

@@ -7,8 +7,10 @@
  *	  +-- any other packet, or none in time: REFUSED --> connection_destroy()
  *
  * A peer that breaks a rule gets one REFUSED that says which, and is disconnected; its requests
- *end. At most CONNECTION_TURN_PACKETS and about CONNECTION_TURN_BYTES are read of one peer in a
- *turn of the heart, so one that floods holds up a step by no more than that. Nothing here waits.
+ *end. At most CONNECTION_TURN_PACKETS are read of one peer in a turn of the heart, and of all
+ *connections of one tenant together about CONNECTION_TURN_BYTES (what a packet makes the daemon do
+ *counts as bytes), so a user who floods, over however many connections, holds up a step by no more
+ *than that. Nothing here waits.
  * Included by the socket door's files only.
  */
 #ifndef DEVLLM_CONNECTION_H
@@ -25,6 +27,9 @@
 
 #define CONNECTION_TURN_PACKETS 64u
 #define CONNECTION_TURN_BYTES (256u << 10)
+#define CONNECTION_PACKET_BYTES 1024u	      /* what reading any packet counts for */
+#define CONNECTION_CANCEL_BYTES 64u	      /* and each request that a CANCEL looks at */
+#define CONNECTION_CONTROL_BYTES (64u << 10) /* and the answer to a question */
 
 struct daemon;
 struct door_socket;

@@ -24,6 +24,7 @@ struct slot {
 	uint32_t next_free; /* index + 1 */
 	uint64_t called;    /* turn in which its source was called last */
 	bool wants_again;   /* its source has more to do */
+	short revents;	    /* what happened on its fd, for the next call */
 };
 
 struct loop {
@@ -33,6 +34,7 @@ struct loop {
 	uint32_t n_slots, cap_slots;
 	uint32_t free;	  /* index + 1 of a free slot, 0: none */
 	uint32_t n_again; /* slots that want to be called again */
+	uint32_t first;	  /* where the next round of them begins */
 	uint64_t turn;	  /* counts loop_wait() */
 	char description[128];
 };
@@ -170,18 +172,21 @@ void loop_remove(struct loop *l, struct loop_source *src)
 	set_again(l, i, false);
 	src->slot = 0;
 	l->slots[i].src = NULL;
+	l->slots[i].revents = 0;
 	l->slots[i].generation++;
 	l->slots[i].next_free = l->free;
 	l->free = i + 1;
 }
 
-static void call(struct loop *l, uint32_t i, short revents)
+static void call(struct loop *l, uint32_t i)
 {
 	struct loop_source *src = l->slots[i].src;
 	uint32_t generation = l->slots[i].generation;
+	short revents = l->slots[i].revents;
 	bool wants;
 
 	set_again(l, i, false);
+	l->slots[i].revents = 0;
 	l->slots[i].called = l->turn;
 	wants = src->ready(src, revents);
 	/* If it removed itself its slot may be another's by now. */
@@ -189,29 +194,60 @@ static void call(struct loop *l, uint32_t i, short revents)
 		set_again(l, i, wants);
 }
 
+static bool is_alive(const struct loop *l, const struct loop_event *e)
+{
+	uint32_t i = (uint32_t)e->key;
+
+	return i < l->n_slots && key_of(l, i) == e->key && l->slots[i].src;
+}
+
+/*
+ * Those who asked to be called again, round and round: who is called first may use up what its user
+ * may do in a turn, so it must not always be the same one.
+ */
+static int call_again(struct loop *l)
+{
+	uint32_t n = l->n_slots, first = l->first;
+	int n_called = 0;
+
+	for (uint32_t k = 0; l->n_again && k < n; k++) {
+		uint32_t i = (first + k) % n;
+
+		if (!l->slots[i].wants_again || l->slots[i].called == l->turn)
+			continue;
+		if (!n_called++)
+			l->first = i + 1;
+		call(l, i);
+	}
+	return n_called;
+}
+
 int loop_wait(struct loop *l, int64_t timeout_ns)
 {
 	struct loop_event events[LOOP_MAX_EVENTS];
-	bool had_again = l->n_again > 0;
-	int n, n_called = 0;
+	int n, n_called;
 
-	n = l->backend->wait(l->state, had_again ? 0 : timeout_ns, events);
+	n = l->backend->wait(l->state, l->n_again ? 0 : timeout_ns, events);
 	if (n < 0)
 		return n;
 	l->turn++;
+	for (int k = 0; k < n; k++)
+		if (is_alive(l, &events[k]))
+			l->slots[(uint32_t)events[k].key].revents |= events[k].revents;
+	n_called = call_again(l);
 	for (int k = 0; k < n; k++) {
 		uint32_t i = (uint32_t)events[k].key;
 
-		if (i >= l->n_slots || key_of(l, i) != events[k].key || !l->slots[i].src)
+		if (!is_alive(l, &events[k]) || l->slots[i].called == l->turn)
 			continue;
-		call(l, i, events[k].revents);
-		n_called++;
-	}
-	for (uint32_t i = 0; had_again && i < l->n_slots; i++) {
-		if (!l->slots[i].wants_again || l->slots[i].called == l->turn)
-			continue;
-		call(l, i, 0);
-		n_called++;
+		if (!n_called++)
+			l->first = i + 1;
+		call(l, i);
 	}
 	return n_called;
+}
+
+uint64_t loop_turn(const struct loop *l)
+{
+	return l->turn;
 }

@@ -58,4 +58,7 @@ void loop_remove(struct loop *l, struct loop_source *src);
  */
 int loop_wait(struct loop *l, int64_t timeout_ns);
 
+/* Counts loop_wait(): who is called can tell one turn from the next. */
+uint64_t loop_turn(const struct loop *l);
+
 #endif

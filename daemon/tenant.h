@@ -64,6 +64,10 @@ struct tenant {
 	uint64_t used_tokens; /* prompt + output of ended requests */
 	uint64_t idle_since;  /* tenant_put() counts; orders the idle ones */
 
+	/* what was read of its connections in one turn of the loop; the socket door's */
+	uint64_t read_turn;
+	size_t read_bytes;
+
 	/* its requests whose prompts wait for the tokenizer; intake's */
 	struct request *intake_first, *intake_last;
 	struct tenant *intake_next; /* circle of tenants that have some */

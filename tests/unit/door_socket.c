@@ -605,6 +605,43 @@ static void test_flood(void)
 	nothing_is_left();
 }
 
+/* What a user sends over many connections costs a turn no more than over one. */
+static void test_many_floods(void)
+{
+	enum { N = 6 };
+	static unsigned char zeros[CONNECTION_TURN_BYTES];
+	const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+	struct llm_welcome w[N];
+	int fds[N], body = memfd_of(zeros, sizeof(zeros), seals);
+
+	for (int i = 0; i < N; i++)
+		fds[i] = open_session(&w[i]);
+	for (uint32_t n = 1; n <= 2; n++)
+		for (int i = 0; i < N; i++) {
+			struct message m = packet(LLM_PACKET_SUBMIT, w[i].id_base | n);
+
+			m.fds[0] = body;
+			m.n_fds = 1;
+			CHECK(send_message(fds[i], &m) > 0);
+		}
+	/* One body uses up the turn; nobody has his second before everybody's first. */
+	for (uint32_t turn = 1; turn <= 2 * N; turn++) {
+		uint32_t n_taken = 0, most = 0;
+
+		CHECK(loop_wait(t.d.loop, 0) >= 0);
+		for (const struct session *s = t.d.sessions; s; s = s->next) {
+			n_taken += s->last_number;
+			most = s->last_number > most ? s->last_number : most;
+		}
+		CHECK_EQ(n_taken, turn);
+		CHECK_EQ(most, turn <= N ? 1 : 2);
+	}
+	for (int i = 0; i < N; i++)
+		close(fds[i]);
+	close(body);
+	nothing_is_left();
+}
+
 static void test_death(void)
 {
 	struct llm_welcome w;
@@ -766,6 +803,7 @@ static void run_all(enum loop_kind kind)
 	test_cancel();
 	test_memfds();
 	test_flood();
+	test_many_floods();
 	test_death();
 	test_full_socket();
 	test_descriptors();
