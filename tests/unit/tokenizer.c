@@ -4,6 +4,7 @@
  * Marks: san
  */
 #include <errno.h>
+#include <pthread.h>
 
 #include "daemon/tokenizer.h"
 #include "tests/vocab_image.h"
@@ -109,6 +110,36 @@ static void check_whole_pieces(struct gguf_image *im)
 		CHECK_STR(tokenizer_kind(t), "BPE llama-bpe");
 	}
 	tokenizer_destroy(t);
+}
+
+/* One tokenizer, two threads: each gets its own ids. */
+static void *encode_often(void *arg)
+{
+	static const char text[] = "hello hell <table>     \xc3\xa9 12 'll\n\n he";
+	const struct tokenizer *t = arg;
+	struct tokenizer_input in = {.text = text, .len = sizeof(text) - 1};
+	struct tokenizer_ids first = {0}, again = {0};
+	uintptr_t n_wrong = (uintptr_t)tokenizer_encode(t, &in, &first, NULL);
+
+	for (int i = 0; i < 300; i++) {
+		again.n = 0;
+		n_wrong += tokenizer_encode(t, &in, &again, NULL) != 0 || again.n != first.n ||
+			   memcmp(again.ids, first.ids, first.n * sizeof(*first.ids));
+	}
+	tokenizer_ids_exit(&first);
+	tokenizer_ids_exit(&again);
+	return (void *)n_wrong;
+}
+
+static void check_threads(struct tokenizer *t)
+{
+	pthread_t thread;
+	void *n_wrong = NULL;
+
+	CHECK_EQ(pthread_create(&thread, NULL, encode_often, t), 0);
+	CHECK(!encode_often(t));
+	CHECK_EQ(pthread_join(thread, &n_wrong), 0);
+	CHECK(!n_wrong);
 }
 
 /* Ill-formed text: the offset of the first bad byte, and the ids are as they were. */
@@ -235,6 +266,7 @@ int main(void)
 		check_bpe(t);
 		check_law(t);
 		check_bad_text(t);
+		check_threads(t);
 	}
 	tokenizer_destroy(t);
 	check_whole_pieces(&im);
