@@ -485,7 +485,7 @@ static void rule_5_next(void)
 	close_world(w);
 }
 
-/* 5: the next prefill of a tenant's list, preempted for the one before, gets no row in that plan. */
+/* 5: the next prefill in the list, preempted for the one before it, gets no row in that plan. */
 static void rule_5_cursor(void)
 {
 	struct sched_config cfg = usual();
