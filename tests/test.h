@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * test: the few lines every C test shares. A failed CHECK prints where and what and the test goes
- * on; test_done() gives main its exit status (0 pass, 1 fail); SKIP ends the program with 77 and its
- * reason.
+ * on; test_done() gives main its exit status (0 pass, 1 fail); SKIP ends the program with 77 and
+ * its reason.
  */
 #ifndef DEVLLM_TEST_H
 #define DEVLLM_TEST_H
