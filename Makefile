@@ -22,6 +22,7 @@ WERROR  ?= 1
 V       ?= 0
 SAN     ?=
 RARE    ?=
+FUZZ    ?=
 MODEL   ?= models/SmolLM2-135M-Instruct.Q4_1.gguf
 ifeq ($(origin CC),default)
 CC      := gcc
@@ -63,7 +64,7 @@ BASE     += -fno-omit-frame-pointer
 LDLIBS   := $(PKG_LIBS) -lm -pthread
 LDFLAGS  += -Wl,--as-needed
 ifneq ($(SAN),)
-SANFLAGS := -fsanitize=$(SAN) -fno-sanitize-recover=all
+SANFLAGS := -fsanitize=$(SAN) -fno-sanitize-recover=all $(if $(FUZZ),-fsanitize=fuzzer-no-link)
 LDFLAGS  += $(SANFLAGS)
 endif
 
@@ -76,7 +77,8 @@ $(O)/obj/kernels/%.o:            LOCAL = $(KERNEL_OPT)
 $(O)/obj/kernels/cpu/%_avx2.o:   LOCAL = $(KERNEL_OPT) $(ISA_AVX2)
 $(O)/obj/kernels/cpu/%_avx512.o: LOCAL = $(KERNEL_OPT) $(ISA_AVX512)
 $(O)/obj/lib/%.o:                LOCAL = $(PIC)
-$(O)/obj/tests/fuzz/%.o:         LOCAL = -DFUZZ_STANDALONE
+$(O)/obj/tests/fuzz/%.o:         LOCAL = $(if $(FUZZ),,-DFUZZ_STANDALONE)
+$(O)/tests/fuzz/%:               LDFLAGS += $(if $(FUZZ),-fsanitize=fuzzer)
 
 compile = $(CC) $(CPPFLAGS) $(CFLAGS) $(BASE) $(SANFLAGS) $(LOCAL) $(RARE)
 
@@ -193,10 +195,17 @@ $(O)/$(1): $(call obj,$(1).c $(filter $(1)_%,$(tests_src))) $(O)/libengine.a $(O
 	$$(link)
 endef
 $(foreach t,$(test_progs),$(eval $(call test_rule,$t)))
+
 # Measurements, built and run when asked for by name: make bench-sched
 $(foreach t,$(patsubst %.c,%,$(wildcard tests/bench/*.c)),$(eval $(call test_rule,$t)))
 bench-%: $(O)/tests/bench/%
 	$<
+# Fuzzing without an end, by clang's libFuzzer: make fuzz-gguf [ARGS=-max_total_time=60]. Names of
+# functions stay off: the symbolizer's pipes are descriptors that the targets did not open.
+fuzz-%:
+	$(Q)$(MAKE) --no-print-directory CC=clang SAN=address,undefined FUZZ=1 BUILD=$(BUILD)-fuzz \
+		$(BUILD)-fuzz-asan-ubsan/tests/fuzz/fuzz_$*
+	$(BUILD)-fuzz-asan-ubsan/tests/fuzz/fuzz_$* -print_funcs=0 $(ARGS)
 
 # ---- the two commands --------------------------------------------------------------------------
 
@@ -259,7 +268,7 @@ uninstall:
 	$(Q)rm -f $(unitdir)/llmd.service $(usersdir)/devllm.conf $(sharedir)/llmd.conf
 
 clean:
-	$(Q)rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-ubsan $(BUILD)-asan-ubsan $(BUILD)-tsan
+	$(Q)rm -rf $(BUILD) $(addprefix $(BUILD)-,asan ubsan asan-ubsan tsan fuzz-asan-ubsan gcc clang)
 
 FORCE:
 
