@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
+# Marks: san
 #
 # equality_null: a request's tokens do not depend on what else runs: alone, together, cached, ...
 #

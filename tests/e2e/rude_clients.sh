@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
+# Marks: san
 #
 # rude_clients: liars and rule breakers are told and cut off; everyone else's tokens go on.
 . tests/e2e/lib.sh

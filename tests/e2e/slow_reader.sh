@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
+# Marks: san
 #
 # slow_reader: a client that stops reading stalls nobody, loses nothing, and gives its pages up
 # first.
