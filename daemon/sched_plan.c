@@ -6,9 +6,10 @@
  *	sched_plan()
  *	  find_paused()         rule 12
  *	  plan_exclusive()      every second time while there is one (rule 9), else
- *	  plan_decodes()        all that can, in the order of rule 2
+ *	  plan_decodes()        all that can, in the order of rule 2, but the last row (rule 13)
  *	  plan_prefills()       RUNNING prompts and WAITING heads, in the order of rule 2, while
  *	                        budget and rows last; a head without pages ends admission
+ *	  plan_decodes()        what of rows and budget nobody took
  *
  * Both phases keep their tenants in a heap by counter and charge each row as it is planned, so that
  * the next row goes to whoever then has least. Within a phase a tenant's cursor walks its list.
@@ -357,7 +358,23 @@ static void phase_end(struct planning *pl)
 		h->nodes[--h->n]->place = 0;
 }
 
-static void plan_decodes(struct planning *pl)
+/*
+ * Rule 13: t would take the last row of the step, though the head of a tenant that comes before it
+ * waits for one. Without this the rows would be t's until its requests end, or rule 12 pauses it.
+ */
+static bool is_last_for_head(const struct planning *pl, const struct sched_tenant *t)
+{
+	const struct sched_tenant *head = top_waiting(pl->s);
+
+	/* A step of one row is never left to others: who has it goes on to his end. */
+	if (!pl->out->n_rows || (pl->out->n_rows + 1 < pl->s->cfg.max_seqs && pl->budget > 1))
+		return false;
+	return head && head != t && !head->is_paused && !pl->is_blocked &&
+	       sched_node_before(&head->waiting, &t->waiting);
+}
+
+/* leaves_row: rule 13 holds; false: what it left, and no head took, is for decodes after all. */
+static void plan_decodes(struct planning *pl, bool leaves_row)
 {
 	struct sched *s = pl->s;
 	struct sched_tenant *t;
@@ -370,6 +387,8 @@ static void plan_decodes(struct planning *pl)
 			sched_heap_remove(&s->planning, &t->planning);
 			continue;
 		}
+		if (leaves_row && is_last_for_head(pl, t))
+			break;
 		t->cursor = q->next;
 		plan_row(pl, q, 1);
 	}
@@ -478,8 +497,10 @@ static void make_plan(struct planning *pl)
 		plan_exclusive(pl);
 	if (pl->out->n_rows)
 		return;
-	plan_decodes(pl);
+	plan_decodes(pl, true);
 	plan_prefills(pl);
+	if (has_room(pl))
+		plan_decodes(pl, false);
 	if (!pl->out->n_rows && s->n_exclusive)
 		plan_exclusive(pl);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The rules of daemon/sched.h on order, charges and tenants (1 to 4, 8 to 10), each by small cases
+ * The rules of daemon/sched.h on order, charges and tenants (1 to 4, 8 to 10, 13), each by small cases
  * whose plans can be worked out by hand. tests/unit/sched_pages.c has those on pages.
  * Marks: san
  */
@@ -324,6 +324,49 @@ static void last_token(void)
 	close_world(w);
 }
 
+/* 13: who has all rows gives one up to the head of a tenant that had less. */
+static void rule_13(void)
+{
+	struct sched_config cfg = usual();
+	struct sched_seq *hog[4], *late;
+	struct world *w;
+
+	cfg.max_seqs = 2;
+	w = open_with(&cfg, 100, false);
+	for (int i = 0; i < 4; i++)
+		hog[i] = add(w, 0, 5, 500);
+	step(w);
+	CHECK(row(w, hog[0]) && row(w, hog[1]));
+	step(w);
+	CHECK(row(w, hog[0]) && row(w, hog[1]));
+	/* Its tenant begins where the hog's stands, which is ahead after one more row. */
+	late = add(w, 1, 5, 500);
+	step(w);
+	CHECK(row(w, hog[0]) == 1 && !row(w, hog[1]) && row(w, late) == 5);
+	/* From here on they share; no row stays empty. */
+	for (int i = 0; i < 30; i++) {
+		step(w);
+		CHECK_EQ(w->p.n_rows, 2);
+	}
+	CHECK(n_output(late) >= 28);
+	/* Nobody of another tenant waits: the hog's own heads get no row before his decodes. */
+	sched_remove(w->s, late);
+	step(w);
+	CHECK(row(w, hog[0]) == 1 && row(w, hog[1]) == 1);
+	close_world(w);
+	/* A head without pages does not leave a row empty. */
+	w = open_with(&cfg, 10, false);
+	hog[0] = add(w, 0, 5, 140);
+	hog[1] = add(w, 0, 5, 140);
+	for (int i = 0; i < 40; i++)
+		step(w);
+	late = add(w, 1, 280, 10);
+	step(w);
+	CHECK_EQ(late->state, SCHED_WAITING);
+	CHECK(row(w, hog[0]) == 1 && row(w, hog[1]) == 1);
+	close_world(w);
+}
+
 /* Tenants come and go: a place is given again, a debt is not forgotten. */
 static void tenants(void)
 {
@@ -381,6 +424,7 @@ int main(void)
 	rule_10();
 	same_memory();
 	last_token();
+	rule_13();
 	tenants();
 	return test_done();
 }
