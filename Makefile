@@ -268,7 +268,8 @@ uninstall:
 	$(Q)rm -f $(unitdir)/llmd.service $(usersdir)/devllm.conf $(sharedir)/llmd.conf
 
 clean:
-	$(Q)rm -rf $(BUILD) $(addprefix $(BUILD)-,asan ubsan asan-ubsan tsan fuzz-asan-ubsan gcc clang)
+	$(Q)rm -rf $(BUILD) $(addprefix $(BUILD)-,asan ubsan asan-ubsan tsan fuzz-asan-ubsan gcc \
+		clang)
 
 FORCE:
 
