@@ -114,9 +114,10 @@ static void softmax_tile(struct group *g, size_t i)
 		s[o] = _mm256_and_ps(exp_avx2(_mm256_sub_ps(s[o], max)), m[o]);
 		_mm256_store_ps(g->p[i] + 8 * o, s[o]);
 	}
-	max = _mm256_sub_ps(_mm256_set1_ps(st->max), max);
-	st->max = c;
-	g->c[i] = _mm256_cvtss_f32(exp_avx2(max));
+	/* As a rule the maximum stays, and exp(0) is 1. */
+	c = st->max - c;
+	g->c[i] = c == 0 ? 1 : _mm256_cvtss_f32(exp_avx2(_mm256_set1_ps(c)));
+	st->max = _mm256_cvtss_f32(max);
 	st->sum = __builtin_fmaf(st->sum, g->c[i],
 				 avx2_sum(_mm256_add_ps(s[0], s[2]), _mm256_add_ps(s[1], s[3])));
 }

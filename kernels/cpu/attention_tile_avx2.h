@@ -16,12 +16,10 @@
 #define SCORE_ROWS 4 /* rows of queries that share a load of K */
 #define VALUE_ROWS 3 /* rows of weights that share a load of V */
 
-/* Eight elements from `at` on of a page in halves, or of its copy in f32. */
-INLINE __m256 tile_load(const void *page, size_t at, bool is_wide)
+/* Eight elements of a page in halves, or of its copy in f32. */
+INLINE __m256 tile_load(const uint8_t *at, bool is_wide)
 {
-	if (is_wide)
-		return _mm256_load_ps((const float *)page + at);
-	return avx2_halves((const uint16_t *)page + at);
+	return is_wide ? _mm256_load_ps((const float *)at) : avx2_halves(at);
 }
 
 /* Dots of n query rows [n_dims] with all 32 positions of k [n_dims][32], into s[row][32]. */
@@ -35,8 +33,14 @@ struct score_args {
 INLINE void score_rows(const struct score_args *a, bool is_wide, int n)
 {
 	const int n_octets = n == 1 ? 4 : 2; /* of positions, at a time: eight sums under way */
+	const size_t size = is_wide ? 4 : 2, n_dims = a->n_dims;
+	const float *q[SCORE_ROWS];
 
-	for (int o = 0; o < 4; o += n_octets) {
+	UNROLL
+	for (int m = 0; m < n; m++)
+		q[m] = a->q[m];
+	for (size_t o = 0; o < 4; o += (size_t)n_octets) {
+		const uint8_t *at = (const uint8_t *)a->k + 8 * size * o;
 		__m256 acc[SCORE_ROWS][4];
 
 		UNROLL
@@ -44,26 +48,26 @@ INLINE void score_rows(const struct score_args *a, bool is_wide, int n)
 			UNROLL
 		for (int i = 0; i < n_octets; i++)
 			acc[m][i] = _mm256_setzero_ps();
-		for (size_t d = 0; d < a->n_dims; d++) {
+		for (size_t d = 0; d < n_dims; d++, at += KERNEL_PAGE_TOKENS * size) {
 			__m256 k[4];
 
 			UNROLL
 			for (int i = 0; i < n_octets; i++)
-				k[i] = tile_load(a->k, 32 * d + 8 * (size_t)(o + i), is_wide);
+				k[i] = tile_load(at + 8 * size * (size_t)i, is_wide);
 			UNROLL
 			for (int m = 0; m < n; m++) {
-				__m256 q = _mm256_broadcast_ss(a->q[m] + d);
+				const __m256 x = _mm256_broadcast_ss(q[m] + d);
 
 				UNROLL
 				for (int i = 0; i < n_octets; i++)
-					acc[m][i] = _mm256_fmadd_ps(q, k[i], acc[m][i]);
+					acc[m][i] = _mm256_fmadd_ps(x, k[i], acc[m][i]);
 			}
 		}
 		UNROLL
 		for (int m = 0; m < n; m++)
 			UNROLL
 		for (int i = 0; i < n_octets; i++)
-			_mm256_store_ps(a->s[m] + 8 * (o + i), acc[m][i]);
+			_mm256_store_ps(a->s[m] + 8 * (o + (size_t)i), acc[m][i]);
 	}
 }
 
@@ -82,6 +86,9 @@ struct value_args {
 /* n_octets octets of dims from dim d on. */
 INLINE void value_octets(const struct value_args *a, size_t d, int n_octets, bool is_wide, int n)
 {
+	const size_t size = is_wide ? 4 : 2, stride = a->n_dims * size, to = a->to;
+	const uint8_t *at = (const uint8_t *)a->v + a->from * stride + d * size;
+	const float(*const weights)[KERNEL_PAGE_TOKENS] = a->p;
 	__m256 acc[VALUE_ROWS][4];
 
 	UNROLL
@@ -89,22 +96,20 @@ INLINE void value_octets(const struct value_args *a, size_t d, int n_octets, boo
 		const __m256 c = _mm256_broadcast_ss(a->c + m);
 
 		UNROLL
-		for (int i = 0; i < n_octets; i++) {
-			const float *at = a->acc + (size_t)m * a->n_dims + d + 8 * (size_t)i;
-
-			acc[m][i] = _mm256_mul_ps(_mm256_loadu_ps(at), c);
-		}
+		for (int i = 0; i < n_octets; i++)
+			acc[m][i] = _mm256_mul_ps(
+				_mm256_loadu_ps(a->acc + (size_t)m * a->n_dims + d + 8 * (size_t)i),
+				c);
 	}
-	for (size_t j = a->from; j < a->to; j++) {
+	for (size_t j = a->from; j < to; j++, at += stride) {
 		__m256 p[VALUE_ROWS];
 
 		UNROLL
 		for (int m = 0; m < n; m++)
-			p[m] = _mm256_broadcast_ss(a->p[m] + j);
+			p[m] = _mm256_broadcast_ss(weights[m] + j);
 		UNROLL
 		for (int i = 0; i < n_octets; i++) {
-			const __m256 v =
-				tile_load(a->v, j * a->n_dims + d + 8 * (size_t)i, is_wide);
+			const __m256 v = tile_load(at + 8 * size * (size_t)i, is_wide);
 
 			UNROLL
 			for (int m = 0; m < n; m++)
