@@ -327,6 +327,37 @@ static void test_deadlines(void)
 	request_reap(&t.d);
 }
 
+/* Two hundred in random order end in the order of their deadlines, some canceled before. */
+static void test_many_deadlines(void)
+{
+	struct session *s = tiny_session(&t, 200, 1u << 19);
+	uint64_t last = 0, random = 1;
+	uint32_t n = 0;
+
+	for (uint32_t i = 1; i <= 200; i++) {
+		tiny_submit_ids(s, i, 4);
+		random = random * 6364136223846793005u + 1442695040888963407u;
+		CHECK_EQ(request_set_deadline(t.d.requests, 1 + (random >> 40)), 0);
+	}
+	for (struct request *r = s->requests, *next; r; r = next) {
+		next = r->session_next;
+		if (++n % 7 == 0)
+			request_cancel(r);
+	}
+	while (t.d.deadlines.n) {
+		uint64_t soonest = request_next_deadline(&t.d);
+
+		CHECK(soonest >= last);
+		for (struct request *r = t.d.requests; r; r = r->all_next)
+			CHECK(r->times.deadline_ns >= soonest);
+		last = soonest;
+		request_expire(&t.d, soonest);
+	}
+	CHECK_EQ(t.d.n_requests, 0);
+	session_destroy(s);
+	request_reap(&t.d);
+}
+
 /* A record that could not be written: the request says so; an END that could not comes later. */
 static void test_faults(void)
 {
@@ -366,6 +397,7 @@ int main(void)
 	test_numbers_as_text();
 	test_times();
 	test_deadlines();
+	test_many_deadlines();
 	test_faults();
 	tiny_detach(&k);
 	tiny_exit(&t);
