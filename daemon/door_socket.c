@@ -17,15 +17,19 @@
 #include "daemon/daemon.h"
 #include "daemon/log.h"
 
-#define ACCEPTS_PER_TURN 16
+#define ACCEPTS_PER_TURN 16   /* that stay */
+#define REFUSALS_PER_TURN 256 /* cheap, and a crowd at the door keeps the others from it */
 
 static int open_spare(void)
 {
 	return open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-/* Out of descriptors: the spare one lets us take the client's call and say why we cannot serve. */
-static void refuse_one(struct door_socket *door, int code)
+/*
+ * Out of descriptors: the spare one lets us take the client's call and say why we cannot serve.
+ * False: not even that; whoever is next finds out.
+ */
+static bool refuse_one(struct door_socket *door, int code)
 {
 	struct error why;
 	int fd;
@@ -40,34 +44,43 @@ static void refuse_one(struct door_socket *door, int code)
 		connection_close_fd(fd);
 	}
 	door->spare_fd = open_spare();
+	return fd >= 0;
 }
 
-/* True: there may be more. */
-static bool accept_one(struct door_socket *door)
+enum accepted { ACCEPT_NONE, ACCEPT_REFUSED, ACCEPT_KEPT };
+
+static enum accepted accept_one(struct door_socket *door)
 {
 	struct connection *c;
 	int fd = accept4(door->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
+		int code = -errno;
+
 		log_warn(door->d->messages, "out of file descriptors: a client was refused");
-		refuse_one(door, -errno);
-		return true;
+		return refuse_one(door, code) ? ACCEPT_REFUSED : ACCEPT_NONE;
 	}
 	if (fd < 0)
-		return errno == EINTR || errno == ECONNABORTED;
-	if (connection_create(door, fd, &c))
-		connection_close_fd(fd);
-	return true;
+		return errno == EINTR || errno == ECONNABORTED ? ACCEPT_REFUSED : ACCEPT_NONE;
+	if (!connection_create(door, fd, &c))
+		return ACCEPT_KEPT;
+	connection_close_fd(fd);
+	return ACCEPT_REFUSED;
 }
 
 static bool listener_ready(struct loop_source *src, short revents)
 {
 	struct door_socket *door = (struct door_socket *)src;
+	unsigned n_kept = 0;
 
 	(void)revents;
-	for (int i = 0; i < ACCEPTS_PER_TURN; i++)
-		if (!accept_one(door))
+	for (int i = 0; i < REFUSALS_PER_TURN && n_kept < ACCEPTS_PER_TURN; i++) {
+		enum accepted how = accept_one(door);
+
+		if (how == ACCEPT_NONE)
 			return false;
+		n_kept += how == ACCEPT_KEPT;
+	}
 	return true;
 }
 

@@ -619,6 +619,29 @@ static void test_flood(void)
 	nothing_is_left();
 }
 
+/* A crowd that may not come in does not stand in the others' way: one turn is enough for it. */
+static void test_crowd(void)
+{
+	enum { N = 120 };
+	struct tenant *mine = tenant_get(t.d.tenants, getuid());
+	unsigned n_refused = 0;
+	struct message m;
+	int fds[N];
+
+	mine->limits.max_connections = 1;
+	for (int i = 0; i < N; i++)
+		fds[i] = dial();
+	CHECK(loop_wait(t.d.loop, 0) >= 0);
+	for (int i = 0; i < N; i++)
+		n_refused += receive(fds[i], &m) == LLM_PACKET_REFUSED;
+	CHECK_EQ(n_refused, N - 8); /* beside the one: seven on their way, and our reference */
+	mine->limits.max_connections = 0;
+	for (int i = 0; i < N; i++)
+		close(fds[i]);
+	tenant_put(t.d.tenants, mine);
+	nothing_is_left();
+}
+
 /* What a user sends over many connections costs a turn no more than over one. */
 static void test_many_floods(void)
 {
@@ -818,6 +841,7 @@ static void run_all(enum loop_kind kind)
 	test_memfds();
 	test_flood();
 	test_many_floods();
+	test_crowd();
 	test_death();
 	test_full_socket();
 	test_descriptors();
