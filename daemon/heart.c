@@ -35,7 +35,7 @@
 #include "daemon/session.h"
 #include "daemon/stats.h"
 
-#define DRAIN_LINGER_NS 5000000000u /* for clients that have not read their last END */
+#define DRAIN_LINGER_NS 5000000000u /* in a drain, for clients that do not read */
 #define STATUS_NS 1000000000u	    /* between two STATUS lines for systemd */
 
 struct heart {
@@ -47,7 +47,7 @@ struct heart {
 	struct engine_batch batch;
 	struct engine_seq *seqs; /* [max_seqs], the batch's */
 	struct stats_step cost;	 /* of this turn */
-	uint64_t drained_ns;	 /* since when only unread ENDs are left; 0: not yet */
+	uint64_t drained_ns;	 /* since when a drain waits for readers alone; 0: not yet */
 	uint64_t status_ns;	 /* of the newest STATUS */
 };
 
@@ -206,18 +206,32 @@ static int sleep_until_woken(struct heart *h)
 	return rc < 0 ? rc : 0;
 }
 
-/* Draining is over when nothing runs, and every END was read or had its time. */
+/*
+ * Draining is over when nothing runs, and every END was read or had its time. What is left and does
+ * not run waits for clients to read: they have that time too, or any of them could keep us for good.
+ */
 static bool is_over(struct heart *h)
 {
 	struct daemon *d = h->d;
 
 	if (d->is_stopping || door_socket_is_done(d->door))
 		return true;
-	if (!d->is_draining || d->n_requests)
+	if (!d->is_draining)
 		return false;
+	if (h->plan.n_rows || h->has_intake) {
+		h->drained_ns = 0;
+		return false;
+	}
+	if (!d->n_requests && !d->ended)
+		return true;
 	if (!h->drained_ns)
 		h->drained_ns = h->now_ns;
-	return !d->ended || h->now_ns - h->drained_ns >= DRAIN_LINGER_NS;
+	if (h->now_ns - h->drained_ns < DRAIN_LINGER_NS)
+		return false;
+	/* They end in the next turn, which is the last. */
+	if (d->n_requests)
+		heart_stop(d);
+	return !d->n_requests;
 }
 
 int heart_turn(struct daemon *d)

@@ -43,5 +43,16 @@ check "the same answers" cmp "$SCRATCH/others" "$SCRATCH/others2"
 kill -CONT $reader $pids
 wait $reader || fail "the stopped client failed"
 check "nothing was lost by the stop" cmp "$SCRATCH/undisturbed" "$SCRATCH/stopped"
-daemon_stop
+
+# Nor does it keep a daemon that was asked to go.
+"$BUILD/tests/e2e/burst" --connect "$SOCKET" "${slow[@]}" --pause "$SCRATCH/never" \
+	> "$SCRATCH/late" 2> /dev/null &
+reader=$!
+wait_for 20 has_requests 4 '"stalled": *true' || fail "the late sleeper's requests do not stall"
+kill -TERM "$DAEMON"
+check "a drain ends beside a client that does not read" \
+	wait_for 20 grep -q "stopping: 4 requests are ended" "$SCRATCH/llmd.log"
+kill -KILL $reader
+wait "$DAEMON" || fail "llmd ended with status $?"
+DAEMON=
 finish
