@@ -3,7 +3,7 @@
  * control: see daemon/control.h. Questions are answered at once, as one JSON text; the text then
  * leaves in packets, as fast as the peer's socket takes them, through a duplicate of the
  * connection's fd that the loop watches for room. At most one answer is under way per connection,
- * MAX_ANSWERS in all.
+ * UID_ANSWERS per user, so that nobody who reads slowly keeps the others from asking.
  */
 #include "daemon/control.h"
 
@@ -25,7 +25,8 @@
 #include "daemon/loop.h"
 #include "uapi/llm_msg.h"
 
-#define MAX_ANSWERS 64
+#define MAX_ANSWERS 64 /* of all users but administrators */
+#define UID_ANSWERS 8
 #define TIMEOUT_NS 5000000000u
 
 struct control;
@@ -35,6 +36,7 @@ struct answer {
 	struct loop_source source; /* first: ready() gets it; fd is ours */
 	struct control *control;
 	struct answer *next;
+	uid_t uid;  /* who asked */
 	char *text; /* [n] */
 	size_t n, off;
 	bool has_ended;	     /* the empty REPLY is sent */
@@ -132,8 +134,17 @@ static bool is_busy(const struct control *c, int fd)
 	return false;
 }
 
+static bool has_room(const struct control *c, uid_t uid)
+{
+	uint32_t n = 0;
+
+	for (const struct answer *a = c->answers; a; a = a->next)
+		n += a->uid == uid;
+	return n < UID_ANSWERS && (c->n_answers < MAX_ANSWERS || !uid || uid == geteuid());
+}
+
 /* Takes text over, freed in every case. */
-static int answer_start(struct control *c, int fd, char *text)
+static int answer_start(struct control *c, int fd, uid_t uid, char *text)
 {
 	struct answer *a = calloc(1, sizeof(*a));
 	int rc;
@@ -144,6 +155,7 @@ static int answer_start(struct control *c, int fd, char *text)
 		return -ENOMEM;
 	}
 	a->control = c;
+	a->uid = uid;
 	a->text = text;
 	a->n = strlen(text);
 	a->text[a->n++] = '\n'; /* in place of the terminator, which nobody needs */
@@ -180,7 +192,7 @@ int control_packet(struct daemon *d, int fd, uid_t uid, const void *json, size_t
 
 	if (len > CONTROL_MAX_BYTES)
 		return -EMSGSIZE;
-	if (is_busy(c, fd) || c->n_answers == MAX_ANSWERS)
+	if (is_busy(c, fd) || !has_room(c, uid))
 		return -EBUSY;
 	question = json_loadb(json, len, JSON_REJECT_DUPLICATES, &where);
 	if (question)
@@ -191,7 +203,7 @@ int control_packet(struct daemon *d, int fd, uid_t uid, const void *json, size_t
 	text = reply ? json_dumps(reply, JSON_COMPACT) : NULL;
 	json_decref(question);
 	json_decref(reply);
-	return answer_start(c, fd, text);
+	return answer_start(c, fd, uid, text);
 }
 
 void control_expire(struct control *c, uint64_t now_ns)

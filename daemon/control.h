@@ -36,7 +36,8 @@
  * those of their uid (-ENOENT). To drain takes uid 0 or the daemon's own (-EPERM).
  *
  * Answers are built at once, from one instant, and sent without blocking; a client that does not
- * read its answer for five seconds, or asks again before it has all of it, loses the connection.
+ * read its answer for five seconds, or asks again before it has all of it, loses the connection; so
+ * does who asks for a ninth answer while eight of his uid's are not read.
  */
 #ifndef DEVLLM_CONTROL_H
 #define DEVLLM_CONTROL_H

@@ -244,6 +244,28 @@ static void test_no_reader(void)
 	close(ours);
 }
 
+/* A user who asks and asks and reads nothing is refused; nobody else is. */
+static void test_many_askers(void)
+{
+	const char *question = "{\"command\":\"requests\"}";
+	int ends[10][2];
+
+	for (int i = 0; i < 10; i++) {
+		connect_pair();
+		ends[i][0] = ours;
+		ends[i][1] = theirs;
+		CHECK_EQ(control_packet(&d, ours, i < 9 ? session.uid : 0, question,
+					strlen(question)),
+			 i == 8 ? -EBUSY : 0);
+	}
+	for (int i = 0; i < 10; i++) {
+		close(ends[i][0]);
+		close(ends[i][1]);
+	}
+	while (control_next_ns(d.control))
+		control_expire(d.control, control_next_ns(d.control));
+}
+
 int main(void)
 {
 	const uint32_t n_pages[1] = {8};
@@ -267,6 +289,7 @@ int main(void)
 	test_bad_questions();
 	test_long_answer();
 	test_no_reader();
+	test_many_askers();
 	control_destroy(d.control);
 	loop_destroy(d.loop);
 	sched_destroy(d.sched);
