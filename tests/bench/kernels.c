@@ -439,7 +439,8 @@ int main(int argc, char **argv)
 	b.ops->quantize(&(struct kernel_quantize_args){{0, 1}, MAX_T, &b.x});
 	b.ops->quantize(&(struct kernel_quantize_args){{0, 1}, MAX_T, &b.xf});
 	printf("kernels %s\n", b.ops->name);
-	print_peaks(&b);
+	if (kernels_avx2.is_supported())
+		print_peaks(&b);
 	print_matmuls(&b, KERNEL_Q4_1, "Q4_1");
 	print_matmuls(&b, KERNEL_Q4_0, "Q4_0");
 	print_matmuls(&b, KERNEL_Q5_0, "Q5_0");
