@@ -26,7 +26,7 @@
  *	4     sched_credit(), can_run()              9  make_plan(), plan_exclusive()
  *	5     victim(), make_room()                 10  charge_row()
  *	6     the key of sched_tenant_ready()       11  has_pages()
- *	                                            12  find_paused(), is_stalled()
+ *	13    is_last_row()                         12  find_paused(), is_stalled()
  *
  * Invariants
  *	I1  a WAITING sequence holds no page; a RUNNING one holds ceil(n / 32) for the n tokens that

@@ -9,7 +9,7 @@
  *	  plan_decodes()        all that can, in the order of rule 2, but the last row (rule 13)
  *	  plan_prefills()       RUNNING prompts and WAITING heads, in the order of rule 2, while
  *	                        budget and rows last; a head without pages ends admission
- *	  plan_decodes()        what of rows and budget nobody took
+ *	  plan_decodes()        what was left of rows and nobody took
  *
  * Both phases keep their tenants in a heap by counter and charge each row as it is planned, so that
  * the next row goes to whoever then has least. Within a phase a tenant's cursor walks its list.
@@ -215,7 +215,7 @@ static bool plan_row(struct planning *pl, struct sched_seq *q, uint32_t n)
 		.n_tokens = n,
 		.needs_logits = q->n_cached + n == q->n_ids,
 	};
-	q->planned_in = pl->s->n_plans;
+	q->planned_in = tenant_of(pl->s, q)->planned_in = pl->s->n_plans;
 	pl->out->n_rows++;
 	pl->out->n_tokens += n;
 	pl->budget -= n;
@@ -358,26 +358,46 @@ static void phase_end(struct planning *pl)
 		h->nodes[--h->n]->place = 0;
 }
 
-/*
- * Rule 13: t would take the last row of the step, though the head of a tenant that comes before it
- * waits for one. Without this the rows would be t's until its requests end, or rule 12 pauses it.
- */
-static bool is_last_for_head(const struct planning *pl, const struct sched_tenant *t)
+/* u has no row in this plan yet and comes before t. */
+static bool is_without_row(const struct planning *pl, const struct sched_tenant *u,
+			   const struct sched_tenant *t)
 {
-	const struct sched_tenant *head = top_waiting(pl->s);
+	return u->planned_in != pl->s->n_plans && !u->is_paused &&
+	       sched_node_before(&u->waiting, &t->waiting);
+}
+
+/*
+ * Rule 13: t would take the last row of the step for a decode, though a tenant that comes before it
+ * has no row and a prompt to compute. Without this the rows would be t's until its requests end, or
+ * rule 12 pauses it. Whoever has a row is not given a second one so: more would run than there are
+ * rows, and decodes would wait for each other. Looked at once a plan, O(running).
+ */
+static bool is_last_row(const struct planning *pl, const struct sched_tenant *t)
+{
+	const struct sched_tenant *u = top_waiting(pl->s);
 
 	/* A step of one row is never left to others: who has it goes on to his end. */
 	if (!pl->out->n_rows || (pl->out->n_rows + 1 < pl->s->cfg.max_seqs && pl->budget > 1))
 		return false;
-	return head && head != t && !head->is_paused && !pl->is_blocked &&
-	       sched_node_before(&head->waiting, &t->waiting);
+	if (u && !pl->is_blocked && is_without_row(pl, u, t))
+		return true;
+	for (u = pl->s->running; u; u = u->next) {
+		if (!is_without_row(pl, u, t))
+			continue;
+		for (const struct sched_seq *q = u->first; q; q = q->next) {
+			if (can_run(pl->s, q) && !q->is_exclusive && !sched_is_decode(q))
+				return true;
+		}
+	}
+	return false;
 }
 
-/* leaves_row: rule 13 holds; false: what it left, and no head took, is for decodes after all. */
-static void plan_decodes(struct planning *pl, bool leaves_row)
+/* Returns whether it left the last row, or the last token, to a prompt (rule 13). */
+static bool plan_decodes(struct planning *pl, bool leaves_row)
 {
 	struct sched *s = pl->s;
 	struct sched_tenant *t;
+	bool has_left = false;
 
 	phase_begin(pl, true);
 	for (t = top_planning(s); t && has_room(pl); t = top_planning(s)) {
@@ -387,12 +407,14 @@ static void plan_decodes(struct planning *pl, bool leaves_row)
 			sched_heap_remove(&s->planning, &t->planning);
 			continue;
 		}
-		if (leaves_row && is_last_for_head(pl, t))
+		has_left = leaves_row && is_last_row(pl, t);
+		if (has_left)
 			break;
 		t->cursor = q->next;
 		plan_row(pl, q, 1);
 	}
 	phase_end(pl);
+	return has_left;
 }
 
 /* The next in the order of rule 2: a RUNNING prompt q, or the head of t, or nothing (both NULL). */
@@ -491,15 +513,17 @@ static void find_paused(struct planning *pl)
 static void make_plan(struct planning *pl)
 {
 	struct sched *s = pl->s;
+	bool has_left;
 
 	pl->is_blocked = false;
 	if (s->n_exclusive && !s->was_exclusive)
 		plan_exclusive(pl);
 	if (pl->out->n_rows)
 		return;
-	plan_decodes(pl, true);
+	has_left = plan_decodes(pl, true);
 	plan_prefills(pl);
-	if (has_room(pl))
+	/* No prompt took it, for lack of pages or being exclusive. */
+	if (has_left && has_room(pl))
 		plan_decodes(pl, false);
 	if (!pl->out->n_rows && s->n_exclusive)
 		plan_exclusive(pl);

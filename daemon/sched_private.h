@@ -37,6 +37,7 @@ struct sched_tenant {
 	struct sched_node planning;    /* as waiting; in sched.planning */
 	struct sched_seq *cursor;      /* its next RUNNING one in this phase */
 	bool is_paused;		       /* rule 12 */
+	uint64_t planned_in;	       /* number of the newest plan with a row of its sequences */
 };
 
 /* The head that could not be admitted, so that asking again is cheap while nothing has changed. */

@@ -76,7 +76,8 @@ static inline void close_world(struct world *w)
 }
 
 /* Fills in a sequence whose prompt differs from all others in its first id. */
-static inline struct sched_seq *make(struct world *w, uint32_t tenant, uint32_t n_prompt, uint32_t max)
+static inline struct sched_seq *make(struct world *w, uint32_t tenant, uint32_t n_prompt,
+				     uint32_t max)
 {
 	struct sched_seq *q = &w->seqs[w->n_seqs];
 
@@ -92,7 +93,8 @@ static inline struct sched_seq *make(struct world *w, uint32_t tenant, uint32_t 
 	return q;
 }
 
-static inline struct sched_seq *add(struct world *w, uint32_t tenant, uint32_t n_prompt, uint32_t max)
+static inline struct sched_seq *add(struct world *w, uint32_t tenant, uint32_t n_prompt,
+				    uint32_t max)
 {
 	struct sched_seq *q = make(w, tenant, n_prompt, max);
 

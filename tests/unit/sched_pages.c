@@ -414,7 +414,7 @@ static void rule_12(void)
 	close_world(w);
 }
 
-/* 12: what waits of a tenant that is ahead is not admitted either, though row and page are there. */
+/* 12: what waits of a tenant that is ahead is not admitted, though row and page are there. */
 static void rule_12_waiting(void)
 {
 	struct sched_config cfg = usual();

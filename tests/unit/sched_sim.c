@@ -18,7 +18,8 @@
  * Tokens served are compared when first come first served is done with all, and, where all tenants
  * send the same kind of request, also in the middle (less 1 %: the lengths drawn differ). Where
  * sequences are as large as the pool, the order changes how many fit together, and less than 98 %
- * is asked for; the table says how much.
+ * is asked for; the table says how much. Where rows bind, the steps between two tokens of a request
+ * are checked, too.
  *
  * Eligible, in a plan that preempted nobody and left budget and rows, is
  *	- a RUNNING sequence with credit, its tenant not ahead by more than rule 12 allows, without
@@ -58,6 +59,7 @@ struct table {
 	bool fcfs_fails;	     /* the gap of first come first served is over the bound */
 	bool is_uneven;		     /* tenants send different kinds of requests */
 	double least_percent;	     /* of the tokens of first come first served; 0: 98 */
+	double most_steps_a_token;   /* in the mean; 0: not checked */
 };
 
 struct request {
@@ -67,7 +69,8 @@ struct request {
 	uint32_t osl;
 	uint32_t n_prompt_done;	     /* prompt tokens counted as service */
 	uint32_t ended_step;
-	bool is_added, cancels;
+	uint32_t token_step;	     /* of its newest token */
+	bool cancels;
 	uint32_t percent_stalled;
 };
 
@@ -91,7 +94,8 @@ struct sim {
 	uint64_t *n_tokens_by;		   /* served before each step */
 	double service[MOST_TENANTS];
 	struct pair pairs[MOST_TENANTS][MOST_TENANTS];
-	uint64_t n_idle_checked, n_full;
+	uint64_t n_idle_checked;
+	uint64_t n_gaps, gap_steps;	   /* between the tokens of a request */
 	uint64_t random;
 };
 
@@ -321,11 +325,9 @@ static void check_idle(struct sim *sim, const struct plan *p, uint64_t least_bef
 	uint64_t vtc[MOST_TENANTS], least, n_lacking = 0, n_kept = 0;
 	bool is_blocked = false;
 
-	sim->n_full++;
 	if (p->n_preempted || p->is_exclusive || p->n_tokens == sim->table->step_tokens ||
 	    p->n_rows == sim->table->max_seqs)
 		return;
-	sim->n_full--;
 	sim->n_idle_checked++;
 	for (uint32_t i = sim->first_live; i < sim->n_added; i++) {
 		const struct sched_seq *q = &sim->r[i].seq;
@@ -411,6 +413,11 @@ static void finish(struct sim *sim, const struct plan_row *row)
 		return;
 	sched_append(sim->s, row->seq, 7);
 	n_output = row->seq->n_ids - row->seq->n_prompt;
+	if (n_output > 1) {
+		sim->n_gaps++;
+		sim->gap_steps += sim->step - r->token_step;
+	}
+	r->token_step = sim->step;
 	CHECK(n_output <= r->osl);
 	if (n_output + r->cancels < r->osl)
 		return;
@@ -503,7 +510,7 @@ static void run_table(const struct table *t)
 {
 	struct sim *fcfs = sim_create(t, true), *vtc = sim_create(t, false);
 	double fcfs_gap, vtc_gap, fcfs_share, vtc_share, served, served_half;
-	double least = t->least_percent > 0 ? t->least_percent : 98;
+	double least = t->least_percent > 0 ? t->least_percent : 98, steps_a_token;
 
 	sim_run(fcfs);
 	sim_run(vtc);
@@ -511,16 +518,18 @@ static void run_table(const struct table *t)
 	vtc_share = worst_gap(vtc, &vtc_gap);
 	served = served_in(vtc, fcfs, fcfs->step);
 	served_half = served_in(vtc, fcfs, fcfs->step / 2);
+	steps_a_token = (double)vtc->gap_steps / (double)vtc->n_gaps;
 	printf("%-20s gap %6.0f = %5.2f of the bound, fcfs %7.0f = %5.2f; "
 	       "served %5.1f, %5.1f %% of fcfs's in %u, %u steps; "
-	       "%u, %u preemptions; budget left in %llu plans\n",
+	       "%.2f steps a token; %u, %u preemptions; budget left in %llu plans\n",
 	       t->name, vtc_gap, vtc_share, fcfs_gap, fcfs_share, served_half, served,
-	       fcfs->step / 2, fcfs->step, vtc->n_preempted, fcfs->n_preempted,
+	       fcfs->step / 2, fcfs->step, steps_a_token, vtc->n_preempted, fcfs->n_preempted,
 	       (unsigned long long)vtc->n_idle_checked);
 	CHECK(vtc_share <= 1);
 	CHECK(!t->fcfs_fails || fcfs_share > 1);
 	CHECK(served >= least);
 	CHECK(t->is_uneven || served_half >= least - 1);
+	CHECK(t->most_steps_a_token <= 0 || steps_a_token <= t->most_steps_a_token);
 	sim_destroy(fcfs);
 	sim_destroy(vtc);
 }
@@ -569,6 +578,20 @@ static const struct table tables[] = {
 	 .chunk_tokens = 32, .watermark_pages = 4, .fcfs_fails = true,
 	 .clients = {{FROM(0, 900), ISL(100, 300), OSL(1, 8), STEPS(0, 500)},
 		     {FROM(1, 300), ISL(100, 300), OSL(1, 8), STEPS(0, 500)}}},
+	/* Rows bind: rule 13 must not let more run than the rows can keep going. */
+	{"rows bind", .pool_pages = 512, .step_tokens = 256, .max_seqs = 16, .chunk_tokens = 64,
+	 .watermark_pages = 4, .most_steps_a_token = 1.01,
+	 .clients = {{FROM(0, 800), ISL(20, 200), OSL(20, 100), STEPS(0, 500)},
+		     {FROM(1, 200), ISL(20, 200), OSL(20, 100), STEPS(0, 500)},
+		     {FROM(2, 200), ISL(20, 200), OSL(20, 100), STEPS(0, 500)}}},
+	{"as many rows as users", .pool_pages = 512, .step_tokens = 256, .max_seqs = 6,
+	 .chunk_tokens = 64, .watermark_pages = 4, .most_steps_a_token = 1.5,
+	 .clients = {{FROM(0, 100), ISL(20, 200), OSL(20, 100), STEPS(0, 500)},
+		     {FROM(1, 100), ISL(20, 200), OSL(20, 100), STEPS(0, 500)},
+		     {FROM(2, 100), ISL(20, 200), OSL(20, 100), STEPS(0, 500)},
+		     {FROM(3, 100), ISL(20, 200), OSL(20, 100), STEPS(0, 500)},
+		     {FROM(4, 100), ISL(20, 200), OSL(20, 100), STEPS(0, 500)},
+		     {FROM(5, 100), ISL(20, 200), OSL(20, 100), STEPS(0, 500)}}},
 	{"stalls", USUAL,
 	 .clients = {{FROM(0, 300), ISL(20, 200), OSL(20, 100), STEPS(0, 500),
 		      .percent_stalled = 30},
