@@ -52,7 +52,9 @@ for program in "$prefix"/bin/* "$prefix"/sbin/*; do
 done
 check "the unit starts the installed daemon" \
 	grep -q "^ExecStart=$prefix/sbin/llmd " "$prefix/lib/systemd/system/llmd.service"
-daemon_start -c "$prefix/share/devllm/llmd.conf" --engine null --request-log "$SCRATCH/log"
+"$BUILD/tests/mkmodel" --type Q4_1 "$SCRATCH/tiny.gguf"
+daemon_start -c "$prefix/share/devllm/llmd.conf" -m "$SCRATCH/tiny.gguf" \
+	--request-log "$SCRATCH/log"
 daemon_stop
 installation uninstall PREFIX="$prefix"
 left=$(find "$prefix" -type f -o -type l)
