@@ -7,7 +7,7 @@
 . tests/e2e/lib.sh
 
 [ -e "$MODEL" ] || skip "$MODEL is not there"
-ask=(--n 6 --isl-min 20 --isl 1500 --osl 24 --vocab 49152 --prefix 64 --seeded)
+ask=(--n 6 --isl-min 20 --isl 1500 --osl-min 100 --osl 100 --vocab 49152 --prefix 64 --seeded)
 
 daemon_start -m "$MODEL" --context 2048 --prefix-cache off
 burst "${ask[@]}" --inflight 1 > "$SCRATCH/alone" 2> /dev/null
@@ -16,8 +16,8 @@ daemon_start -m "$MODEL" --context 2048 --chunk-tokens 96 --step-tokens 128
 burst "${ask[@]}" --inflight 6 > "$SCRATCH/together" 2> /dev/null
 daemon_stop
 check "together equals alone" cmp "$SCRATCH/alone" "$SCRATCH/together"
-# 64 pages hold 2,048 tokens: the six need about 4,500.
-daemon_start -m "$MODEL" --context 2048 --kv-pages 64 --threads 1
+# 96 pages hold 3,072 tokens: the six need about 4,600.
+daemon_start -m "$MODEL" --context 2048 --kv-pages 96 --threads 1
 burst "${ask[@]}" --inflight 6 > "$SCRATCH/preempted" 2> /dev/null
 ctl status > "$SCRATCH/preempted.status"
 check "the small pool preempts" has_preempted preempted

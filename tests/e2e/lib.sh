@@ -83,14 +83,12 @@ wait_for() {
 daemon_start() {
 	"$BUILD/llmd" --socket "$SOCKET" "$@" >> "$SCRATCH/llmd.log" 2>&1 &
 	DAEMON=$!
-	wait_for 60 daemon_answers ||
-		fail "llmd $* does not answer: $(tail -n 3 "$SCRATCH/llmd.log")"
+	wait_for 60 daemon_answers_or_died || fail "llmd $* does not answer in 60 s"
+	kill -0 "$DAEMON" 2> /dev/null || fail "llmd $* ended"
 }
 
-daemon_answers() {
-	# Dead already: no use in waiting on.
-	kill -0 "$DAEMON" 2> /dev/null || fail "llmd ended: $(tail -n 3 "$SCRATCH/llmd.log")"
-	ctl status
+daemon_answers_or_died() {
+	ctl status || ! kill -0 "$DAEMON"
 }
 
 # daemon_stop: SIGTERM, and its exit status must be 0
