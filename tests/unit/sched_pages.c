@@ -438,6 +438,24 @@ static void rule_12_waiting(void)
 	CHECK(a->n_preemptions == 1 && b->n_preemptions == 1);
 	CHECK(!d->was_admitted && kvcache_least_free(w->kv) >= 1);
 	close_world(w);
+
+	/* Same with a row and pages for d left: steps of one token brought a so far ahead. */
+	cfg.max_seqs = 2;
+	w = open_with(&cfg, 8, false);
+	a = add(w, 0, 1, 140);
+	step(w);
+	c = add(w, 1, 5, 5);
+	d = add(w, 0, 5, 5);
+	while (info(w, 0).vtc <= info(w, 1).vtc + 256) {
+		CHECK(!c->was_admitted && a->state);
+		step_of(w, 1);
+	}
+	step(w);
+	CHECK(row(w, c) == 5 && w->p.n_rows == 1 && kvcache_least_free(w->kv) >= 1);
+	CHECK(a->n_preemptions == 0 && d->state == SCHED_WAITING);
+	step(w);
+	CHECK(row(w, a) && row(w, c));
+	close_world(w);
 }
 
 int main(void)
