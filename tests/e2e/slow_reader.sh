@@ -52,7 +52,7 @@ wait_for 20 has_requests 4 '"stalled": *true' || fail "the late sleeper's reques
 kill -TERM "$DAEMON"
 check "a drain ends beside a client that does not read" \
 	wait_for 20 grep -q "stopping: 4 requests are ended" "$SCRATCH/llmd.log"
-kill -KILL $reader
+kill -KILL $reader $(pgrep -P $reader || true)
 wait "$DAEMON" || fail "llmd ended with status $?"
 DAEMON=
 finish
