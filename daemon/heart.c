@@ -207,8 +207,8 @@ static int sleep_until_woken(struct heart *h)
 }
 
 /*
- * Draining is over when nothing runs, and every END was read or had its time. What is left and does
- * not run waits for clients to read: they have that time too, or any of them could keep us.
+ * Draining is over when nothing runs, and every END was read or had its time. What is left and
+ * does not run waits for clients to read: they have that time too, or any of them could keep us.
  */
 static bool is_over(struct heart *h)
 {

@@ -53,7 +53,7 @@ static void check_equal(const struct answer *a, const struct answer *b, const ch
 	for (uint32_t pos = 0; pos < N_IDS; pos++) {
 		if (memcmp(a->logits + pos * n, b->logits + pos * n, n * sizeof(float))) {
 			fprintf(stderr, "%s: position %u differs\n", what, pos);
-			CHECK(!"equal logits");
+			CHECK(false && "equal logits");
 			return;
 		}
 	}
