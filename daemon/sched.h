@@ -33,8 +33,8 @@
  *	    unless nothing with credit runs
  *	12  a tenant further ahead of the least of those that wait than the tokens of the pool are
  *	    worth counts as stalled until the others have caught up
- *	13  the last of a step's rows (if it has two) is no decode's while a tenant that comes
- *	    before the decode's own has a prompt to compute and no row: nobody keeps all rows
+ *	13  the last of a step's rows is not the second of a tenant's decodes while a tenant that
+ *	    comes before it has a prompt to compute and no row: nobody keeps all rows
  */
 #ifndef DEVLLM_SCHED_H
 #define DEVLLM_SCHED_H

@@ -367,17 +367,19 @@ static bool is_without_row(const struct planning *pl, const struct sched_tenant 
 }
 
 /*
- * Rule 13: t would take the last row of the step for a decode, though a tenant that comes before it
- * has no row and a prompt to compute. Without this the rows would be t's until its requests end, or
- * rule 12 pauses it. Whoever has a row is not given a second one so: more would run than there are
- * rows, and decodes would wait for each other. Looked at once a plan, O(running).
+ * Rule 13: t would take the last row of the step for a decode, not its first, though a tenant that
+ * comes before it has no row and a prompt to compute. Without this the rows would be t's until its
+ * requests end, or rule 12 pauses it. Only a second row is taken, and only for a first one: else
+ * more would run than there are rows, and decodes would wait for each other. O(running), once a
+ * plan.
  */
 static bool is_last_row(const struct planning *pl, const struct sched_tenant *t)
 {
 	const struct sched_tenant *u = top_waiting(pl->s);
 
-	/* A step of one row is never left to others: who has it goes on to his end. */
-	if (!pl->out->n_rows || (pl->out->n_rows + 1 < pl->s->cfg.max_seqs && pl->budget > 1))
+	if (pl->out->n_rows + 1 < pl->s->cfg.max_seqs && pl->budget > 1)
+		return false;
+	if (t->planned_in != pl->s->n_plans)
 		return false;
 	if (u && !pl->is_blocked && is_without_row(pl, u, t))
 		return true;
