@@ -4,8 +4,10 @@
  */
 #include "tools/llm.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct command {
 	const char *name;
@@ -23,8 +25,21 @@ static void print_usage(FILE *f)
 	fputs("\nllm COMMAND --help tells the options of each.\n", f);
 }
 
+/* Started without stdio, sockets and pipes would take its numbers. */
+static void open_stdio(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd < 3);
+	if (fd >= 3)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
+	open_stdio();
 	if (argc < 2) {
 		print_usage(stderr);
 		return EXIT_USAGE;

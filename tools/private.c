@@ -82,12 +82,8 @@ int private_start(const char *model_path, uint32_t n_threads, struct private_dae
 		goto close_report;
 	}
 	if (!out->pid) {
-		/* Away from CHILD_FD, where it lies when we were started without stdio. */
-		int away = fcntl(report[1], F_DUPFD_CLOEXEC, CHILD_FD + 1);
-
-		close(report[1]);
 		failed = exec_daemon(sockets[1], model_path, n_threads);
-		_exit(write(away, &failed, sizeof(failed)) < 0 ? 126 : 127);
+		_exit(write(report[1], &failed, sizeof(failed)) < 0 ? 126 : 127);
 	}
 	close(report[1]);
 	close(sockets[1]);

@@ -15,6 +15,8 @@ done
 "$BUILD/llm" run "${tiny[@]}" -n 20 "once" > "$SCRATCH/private" 2> "$SCRATCH/closing"
 check "the closing line" \
 	grep -qE 'TTFT [0-9.]+ ms, [0-9.]+ tokens/s, [0-9.]+ GB/s' "$SCRATCH/closing"
+"$BUILD/llm" run "${tiny[@]}" -n 20 "once" 2> /dev/null <&- > "$SCRATCH/no_stdin"
+check "the same without standard input" cmp "$SCRATCH/private" "$SCRATCH/no_stdin"
 check "no daemon stays" [ -z "$(pgrep -f "$SCRATCH/tiny.gguf" || true)" ]
 "$BUILD/llm" run "${tiny[@]}" -n 20 --ids "once" > "$SCRATCH/ids" 2> /dev/null
 check "20 ids" [ "$(wc -w < "$SCRATCH/ids")" -eq 20 ]
