@@ -37,6 +37,7 @@ struct flight {
 	uint64_t id;
 	uint32_t *ids, n_ids;
 	uint32_t *prompt;
+	double submitted; /* s, CLOCK_MONOTONIC */
 };
 
 static uint64_t mix(uint64_t x)
@@ -97,6 +98,7 @@ static int start(struct llm *s, const struct burst *b, struct flight *f, uint32_
 	f->index = index;
 	f->n_ids = 0;
 	make_request(b, f, &req);
+	f->submitted = now();
 	r = llm_submit(s, &req, &f->id);
 	if (r == 0)
 		return 1;
@@ -121,7 +123,9 @@ static struct flight *find(struct flight *flights, uint32_t n, const struct llm_
 
 static void print_end(struct flight *f, const struct llm_event *ev, FILE *out)
 {
-	fprintf(out, "%u %u %d %u", f->index, ev->reason, ev->status, ev->prompt_tokens);
+	/* The time is for the rates, and is taken off before the line is printed. */
+	fprintf(out, "%.0f %u %u %d %u", 1e6 * (now() - f->submitted), f->index, ev->reason,
+		ev->status, ev->prompt_tokens);
 	for (uint32_t i = 0; i < f->n_ids; i++)
 		fprintf(out, " %u", f->ids[i]);
 	fputc('\n', out);
@@ -193,26 +197,47 @@ static void client(const struct burst *b, uint32_t rank, FILE *out)
 	free(flights);
 }
 
-/* Prints the clients' lines in the order of their index. */
+static int compare(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Puts one client's lines where their index says, and their times into us[]. */
+static void sort_lines(const struct burst *b, FILE *file, char **lines, double *us)
+{
+	char *line = NULL, *rest;
+	unsigned long i;
+	size_t cap = 0;
+	double t;
+
+	rewind(file);
+	while (getline(&line, &cap, file) > 0) {
+		t = strtod(line, &rest);
+		i = strtoul(rest, NULL, 10);
+		if (i >= b->n || lines[i])
+			fail("a request ended twice or is none of ours", (long long)i, b->n);
+		us[i] = t;
+		lines[i] = strdup(rest + 1);
+	}
+	free(line);
+}
+
+/* Prints the clients' lines in the order of their index, and the times to END. */
 static void print_sorted(const struct burst *b, FILE **files)
 {
-	char **lines = calloc(b->n, sizeof(*lines)), *line = NULL;
+	char **lines = calloc(b->n, sizeof(*lines));
+	double *us = calloc(b->n, sizeof(*us));
 	uint64_t n_tokens = 0;
-	size_t cap = 0;
 
-	for (uint32_t p = 0; lines && p < b->n_procs; p++) {
-		rewind(files[p]);
-		while (getline(&line, &cap, files[p]) > 0) {
-			unsigned long i = strtoul(line, NULL, 10);
-
-			if (i >= b->n || lines[i])
-				fail("a request ended twice or is none of ours", (long long)i,
-				     b->n);
-			lines[i] = strdup(line);
-		}
+	if (!lines || !us)
+		fail("memory", 0, b->n);
+	for (uint32_t p = 0; p < b->n_procs; p++) {
+		sort_lines(b, files[p], lines, us);
 		fclose(files[p]);
 	}
-	for (uint32_t i = 0; lines && i < b->n; i++) {
+	for (uint32_t i = 0; i < b->n; i++) {
 		if (!lines[i])
 			fail("a request is lost", i, b->n);
 		fputs(lines[i], stdout);
@@ -221,9 +246,11 @@ static void print_sorted(const struct burst *b, FILE **files)
 		n_tokens -= 3;
 		free(lines[i]);
 	}
+	qsort(us, b->n, sizeof(*us), compare);
+	fprintf(stderr, "{\"tokens\":%" PRIu64 ",\"p50_ms\":%.3f,\"p99_ms\":%.3f,", n_tokens,
+		1e-3 * us[b->n / 2], 1e-3 * us[b->n - 1 - b->n / 100]);
 	free(lines);
-	free(line);
-	fprintf(stderr, "{\"tokens\":%" PRIu64 ",", n_tokens);
+	free(us);
 }
 
 static void run(const struct burst *b)
