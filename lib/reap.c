@@ -245,7 +245,8 @@ static void check_out(struct llm *s)
 
 int llm_next(struct llm *s, struct llm_event *ev, int timeout_ms)
 {
-	int64_t until_ms = timeout_ms > 0 ? now_ms() + timeout_ms : timeout_ms;
+	/* One more for the part of a millisecond that now_ms() leaves out: never early. */
+	int64_t until_ms = timeout_ms > 0 ? now_ms() + timeout_ms + 1 : timeout_ms;
 	int err = llm_session_check(s);
 
 	if (err)
