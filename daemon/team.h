@@ -25,8 +25,9 @@ typedef void (*team_fn)(void *arg, int rank, int n);
 /*
  * Starts n_threads - 1 threads; 0: one thread per physical core that this process may run on. With
  * is_pinned each worker, the caller included, is bound to a CPU of its own, cores before their
- * second hardware threads; nothing is bound when there are fewer CPUs than workers. -EINVAL for
- * more than TEAM_MAX_THREADS, -ENOMEM, -EAGAIN when the system gives no thread.
+ * second hardware threads; nothing is bound when there are fewer CPUs than workers. Threads that
+ * the caller makes afterwards inherit its one CPU. -EINVAL for more than TEAM_MAX_THREADS, -ENOMEM,
+ * -EAGAIN when the system gives no thread.
  */
 int team_create(uint32_t n_threads, bool is_pinned, struct team **out, struct error *err);
 

@@ -38,6 +38,7 @@ struct bench {
 	uint32_t n_threads, n_runs, depth, step_tokens;
 	bool wants_json, is_terminal;
 	struct rig *rig;
+	struct reader *reader;
 	struct engine_info info;
 };
 
@@ -127,7 +128,7 @@ static int run_tg(const struct bench *b, uint32_t n, double *best_read)
 		double v;
 
 		progress(b, "tg, read", n, i + 1);
-		v = i < N_READS ? read_measure(b->n_threads) : 0;
+		v = i < N_READS ? reader_measure(b->reader) : 0;
 		*best_read = v > *best_read ? v : *best_read;
 		v = i < b->n_runs ? measure_tg(b, n) : 0;
 		if (v < 0)
@@ -279,8 +280,13 @@ int main(int argc, char **argv)
 	find_sizes(&b, &args);
 	args.step_tokens = max_of(b.step_tokens, args.max_seqs);
 	b.is_terminal = isatty(STDERR_FILENO);
+	if (reader_open(b.n_threads, &b.reader, &err)) {
+		fprintf(stderr, "llmbench: %s\n", err.text);
+		return 1;
+	}
 	if (rig_open(&args, &b.rig, &err)) {
 		fprintf(stderr, "llmbench: %s\n", err.text);
+		reader_close(b.reader);
 		return 1;
 	}
 	rig_info(b.rig, &b.info);
@@ -288,5 +294,6 @@ int main(int argc, char **argv)
 		print_head(&b);
 	rc = run_all(&b);
 	rig_close(b.rig);
+	reader_close(b.reader);
 	return rc;
 }

@@ -40,7 +40,16 @@ struct rig_run {
 /* Nanoseconds of the timed part, or -errno. */
 int64_t rig_measure(struct rig *r, const struct rig_run *run);
 
-/* Bytes per nanosecond of one pass over 1 GiB by n_threads threads; 0 when there is no memory. */
-double read_measure(uint32_t n_threads);
+struct reader;
+
+/*
+ * Threads that read memory. To be opened before the rig: the engine binds this thread to one CPU,
+ * and threads made after that would inherit it.
+ */
+int reader_open(uint32_t n_threads, struct reader **out, struct error *err);
+void reader_close(struct reader *r);
+
+/* Bytes per nanosecond of one pass of all threads over 1 GiB; 0 when there is no memory. */
+double reader_measure(struct reader *r);
 
 #endif
