@@ -103,7 +103,7 @@ static void check_filter(const struct sampler_params *p, const float *x, uint32_
 	uint32_t n_kept = 0, n_seen = 0, n_outside = 0;
 
 	keep_by_sort(p, x, n, keep);
-	for (uint32_t i = 0; i < 1500; i++) {
+	for (uint32_t i = 0; i < 800; i++) {
 		const uint32_t id = draw(&q, i, x, n);
 
 		n_outside += !keep[id];
