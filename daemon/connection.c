@@ -14,18 +14,17 @@
 
 #include "daemon/body.h"
 #include "daemon/clock.h"
+#include "daemon/closer.h"
 #include "daemon/config.h"
 #include "daemon/control.h"
 #include "daemon/daemon.h"
 #include "daemon/intake.h"
 #include "daemon/stats.h"
 
-#define MAX_FDS 4 /* of one packet; the kernel keeps what does not fit */
-
 /* One packet as it was read. */
 struct incoming {
 	struct packet packet;
-	int fds[MAX_FDS];
+	int fds[CLOSER_PACKET_FDS];
 	unsigned n_fds;
 };
 
@@ -41,14 +40,95 @@ void connection_turn_away(int fd, const struct error *why, const __u64 numbers[2
 	packet_send(fd, &out);
 }
 
-void connection_close_fd(int fd)
-{
-	char byte;
+/* ---- what it sent --------------------------------------------------------------------------- */
 
-	/* An unread packet would reset the connection, and the peer would lose our last word. */
+static void take_fds(struct msghdr *msg, struct incoming *in)
+{
+	for (struct cmsghdr *h = CMSG_FIRSTHDR(msg); h; h = CMSG_NXTHDR(msg, h)) {
+		size_t n;
+
+		if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
+			continue;
+		n = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		if (n > CLOSER_PACKET_FDS - in->n_fds)
+			n = CLOSER_PACKET_FDS - in->n_fds;
+		memcpy(in->fds + in->n_fds, CMSG_DATA(h), n * sizeof(int));
+		in->n_fds += (unsigned)n;
+	}
+}
+
+/*
+ * One message into iov: its length, 0 at the end, -errno; fds in *in. All that a message can carry
+ * has room: what the kernel drops it closes right here, on our time.
+ */
+static ssize_t receive(int fd, struct iovec *iov, struct incoming *in, bool *is_cut)
+{
+	union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(CLOSER_PACKET_FDS * sizeof(int))];
+	} control;
+	struct msghdr msg = {.msg_iov = iov,
+			     .msg_iovlen = 1,
+			     .msg_control = &control,
+			     .msg_controllen = sizeof(control)};
+	ssize_t n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	in->n_fds = 0;
+	if (n < 0)
+		return -errno;
+	take_fds(&msg, in);
+	*is_cut = msg.msg_flags & MSG_TRUNC;
+	return n;
+}
+
+/* The next packet carries descriptors; it stays where it is, and so do they. */
+static bool has_fds(int fd)
+{
+	struct msghdr msg = {0};
+
+	return recvmsg(fd, &msg, MSG_PEEK | MSG_DONTWAIT) >= 0 && msg.msg_flags & MSG_CTRUNC;
+}
+
+/* Memfds are closed, the rest is the closer's. Returns how many those are. */
+static unsigned close_fds(struct door_socket *door, const struct incoming *in, uid_t uid)
+{
+	int slow[CLOSER_PACKET_FDS];
+	unsigned n_slow = 0;
+
+	for (unsigned i = 0; i < in->n_fds; i++)
+		if (closer_is_quick(in->fds[i]))
+			close(in->fds[i]);
+		else
+			slow[n_slow++] = in->fds[i];
+	if (n_slow)
+		closer_give(door->closer, slow, n_slow, uid);
+	return n_slow;
+}
+
+void connection_close_fd(struct door_socket *door, int fd)
+{
+	struct ucred peer = {.uid = (uid_t)-1};
+	socklen_t len = sizeof(peer);
+	ssize_t n;
+
+	/*
+	 * Nothing comes in any more. An unread packet would reset the connection, and the peer
+	 * would lose our last word; and its descriptors would be closed with the socket.
+	 */
 	shutdown(fd, SHUT_RDWR);
-	while (recv(fd, &byte, sizeof(byte), MSG_DONTWAIT) > 0)
-		;
+	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len);
+	do {
+		struct incoming in;
+		char byte;
+		bool is_cut;
+
+		if (!closer_may_receive(door->closer, peer.uid) && has_fds(fd)) {
+			closer_give(door->closer, &fd, 1, peer.uid);
+			return;
+		}
+		n = receive(fd, &(struct iovec){&byte, sizeof(byte)}, &in, &is_cut);
+		close_fds(door, &in, peer.uid);
+	} while (n > 0 || n == -EINTR);
 	close(fd);
 }
 
@@ -147,7 +227,7 @@ void connection_destroy(struct connection *c)
 	}
 	tenant_put(door->d->tenants, c->tenant);
 	leave_lists(c);
-	connection_close_fd(c->src.fd);
+	connection_close_fd(door, c->src.fd);
 	door->is_done |= door->is_serving_one;
 	free(c);
 }
@@ -401,51 +481,34 @@ static bool take_packet(struct connection *c, const struct incoming *in, size_t 
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
-static void take_fds(struct msghdr *msg, struct incoming *in)
+/* Its descriptors do not close, so it may send no more of them. */
+static bool refuse_fds(struct connection *c)
 {
-	for (struct cmsghdr *h = CMSG_FIRSTHDR(msg); h; h = CMSG_NXTHDR(msg, h)) {
-		size_t n;
+	unsigned n = closer_count(c->door->closer, c->uid);
+	struct error why;
 
-		if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
-			continue;
-		n = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		if (n > MAX_FDS - in->n_fds)
-			n = MAX_FDS - in->n_fds;
-		memcpy(in->fds + in->n_fds, CMSG_DATA(h), n * sizeof(int));
-		in->n_fds += (unsigned)n;
-	}
-}
-
-/* One message into the door's buffer: its length, 0 at the end, -errno; fds in *in. */
-static ssize_t receive(struct connection *c, struct incoming *in, bool *is_cut)
-{
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(MAX_FDS * sizeof(int))];
-	} control;
-	struct iovec iov = {c->door->packet, PACKET_MAX_BYTES};
-	struct msghdr msg = {.msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = &control,
-			     .msg_controllen = sizeof(control)};
-	ssize_t n = recvmsg(c->src.fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-
-	in->n_fds = 0;
-	if (n < 0)
-		return -errno;
-	take_fds(&msg, in);
-	*is_cut = msg.msg_flags & MSG_TRUNC;
-	return n;
+	error_set(&why, -EBUSY,
+		  "uid %u has %u descriptors that llmd still tries to close, no more are taken",
+		  c->uid, n);
+	connection_refuse(c, &why, (__u64[2]){n, CLOSER_UID_FDS});
+	return false;
 }
 
 /* True: the connection lives, and there may be more. */
 static bool read_one(struct connection *c, size_t *n_read, bool *is_empty)
 {
+	struct door_socket *door = c->door; /* stays when the connection goes */
+	struct iovec iov = {door->packet, PACKET_MAX_BYTES};
 	struct incoming in;
 	struct error why;
 	bool is_cut = false, lives = true;
-	ssize_t n = receive(c, &in, &is_cut);
+	uid_t uid = c->uid;
+	ssize_t n;
 
+	*is_empty = false;
+	if (!closer_may_receive(door->closer, uid) && has_fds(c->src.fd))
+		return refuse_fds(c);
+	n = receive(c->src.fd, &iov, &in, &is_cut);
 	*is_empty = n == -EAGAIN || n == -EINTR;
 	if (*is_empty)
 		return true;
@@ -456,15 +519,14 @@ static bool read_one(struct connection *c, size_t *n_read, bool *is_empty)
 		error_set(&why, -EMSGSIZE, "a packet of more than %u bytes", PACKET_MAX_BYTES);
 		connection_refuse(c, &why, (__u64[2]){0, PACKET_MAX_BYTES});
 		lives = false;
-	} else if (packet_parse(c->door->packet, (size_t)n, &in.packet, &why)) {
+	} else if (packet_parse(door->packet, (size_t)n, &in.packet, &why)) {
 		connection_refuse(c, &why, (__u64[2]){(__u64)n, 0});
 		lives = false;
 	} else {
 		lives = take_packet(c, &in, n_read);
 	}
 	*n_read += n > 0 ? (size_t)n : 0;
-	for (unsigned i = 0; i < in.n_fds; i++)
-		close(in.fds[i]);
+	*n_read += CONNECTION_PACKET_BYTES * close_fds(door, &in, uid);
 	return lives;
 }
 

@@ -27,10 +27,11 @@
 
 #define CONNECTION_TURN_PACKETS 64u
 #define CONNECTION_TURN_BYTES (256u << 10)
-#define CONNECTION_PACKET_BYTES 1024u	      /* what reading any packet counts for */
+#define CONNECTION_PACKET_BYTES 1024u	      /* what any packet counts for, and any odd fd */
 #define CONNECTION_CANCEL_BYTES 64u	      /* and each request that a CANCEL looks at */
 #define CONNECTION_CONTROL_BYTES (64u << 10) /* and the answer to a question */
 
+struct closer;
 struct daemon;
 struct door_socket;
 
@@ -55,8 +56,11 @@ struct door_socket {
 	struct daemon *d;
 	struct listener listener;
 	int spare_fd;	       /* given up to refuse a client when descriptors run out */
+	int max_fd;	       /* of a connection; the numbers above it are for what clients send */
+	bool is_deaf;	       /* the closer is full: nobody is let in before */
 	bool is_serving_one;   /* --serve-fd */
 	bool is_done;	       /* its connection is gone */
+	struct closer *closer; /* of what clients sent */
 	uint32_t last_session; /* number of the newest session */
 	uint32_t n_connections;
 	struct connection *connections;
@@ -79,7 +83,10 @@ void connection_refuse(struct connection *c, const struct error *why, const __u6
 /* REFUSED to a peer that has no connection; fd stays open. */
 void connection_turn_away(int fd, const struct error *why, const __u64 numbers[2]);
 
-/* Nothing that the peer sent is left unread: only then does it see what it was told last. */
-void connection_close_fd(int fd);
+/*
+ * Nothing that the peer sent is left unread: only then does it see what it was told last, and only
+ * then is closing it our own affair (daemon/closer.h).
+ */
+void connection_close_fd(struct door_socket *door, int fd);
 
 #endif

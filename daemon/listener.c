@@ -128,15 +128,17 @@ unlock:
 	return rc;
 }
 
-void listener_close(struct listener *l)
+int listener_close(struct listener *l)
 {
 	struct stat st;
+	int fd = l->fd;
 
-	if (l->fd < 0)
-		return;
+	if (fd < 0)
+		return -1;
 	if (!lstat(l->path, &st) && st.st_dev == l->device && st.st_ino == l->inode)
 		unlink(l->path);
-	close(l->fd);
+	shutdown(fd, SHUT_RDWR);
 	free(l->path);
 	*l = (struct listener){.fd = -1};
+	return fd;
 }

@@ -27,7 +27,10 @@ struct listener {
  */
 int listener_open(struct listener *l, const char *path, mode_t mode, gid_t group,
 		  struct error *err);
-/* Removes the path unless it is another's by now. */
-void listener_close(struct listener *l);
+/*
+ * Removes the path unless it is another's by now. Returns the fd, shut down, for the caller to
+ * close, or -1: closing it closes whatever those sent whom nobody accepted.
+ */
+int listener_close(struct listener *l);
 
 #endif

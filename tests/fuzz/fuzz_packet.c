@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
+#include "daemon/closer.h"
 #include "daemon/connection.h"
 #include "daemon/control.h"
 #include "daemon/door_socket.h"
@@ -46,6 +47,7 @@ static void start(void)
 	door.d = &t.d;
 	door.listener.fd = door.spare_fd = -1;
 	door.packet = malloc(PACKET_MAX_BYTES);
+	FUZZ_ASSERT(!closer_create(2 * CLOSER_PACKET_FDS, &door.closer));
 	t.d.door = &door;
 	FUZZ_ASSERT(!control_create(&t.d, &t.d.control));
 	n_fds = count_fds();
@@ -76,6 +78,8 @@ static void say(int fd, const uint8_t *data, size_t size, unsigned n_memfds)
 static void turn(void)
 {
 	FUZZ_ASSERT(loop_wait(t.d.loop, 0) >= 0);
+	while (closer_count(door.closer, getuid()))
+		usleep(10);
 	tiny_step(&t);
 }
 

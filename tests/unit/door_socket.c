@@ -4,172 +4,18 @@
  * packet that breaks a rule, bodies in memfds, floods, silence, descriptors that nobody asked for.
  * Marks: san
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 
 #include "daemon/connection.h"
 #include "daemon/control.h"
 #include "daemon/door_socket.h"
-#include "tests/tiny_daemon.h"
-
-static struct tiny t;
-static char path[108];
-
-static void pump(void)
-{
-	for (int i = 0; i < 4; i++)
-		CHECK(loop_wait(t.d.loop, 0) >= 0);
-	session_sweep(&t.d);
-}
-
-static int dial(void)
-{
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	memcpy(addr.sun_path, path, sizeof(addr.sun_path));
-	CHECK_EQ(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
-	return fd;
-}
-
-struct message {
-	struct llm_packet head;
-	unsigned char payload[4096];
-	int fds[3];
-	unsigned n_fds;
-};
-
-static ssize_t send_message(int fd, const struct message *m)
-{
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(3 * sizeof(int))];
-	} control = {0};
-	struct iovec iov = {(void *)(uintptr_t)m, sizeof(m->head) + m->head.len};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-
-	if (m->n_fds) {
-		msg.msg_control = &control;
-		msg.msg_controllen = CMSG_SPACE(m->n_fds * sizeof(int));
-		control.align.cmsg_level = SOL_SOCKET;
-		control.align.cmsg_type = SCM_RIGHTS;
-		control.align.cmsg_len = CMSG_LEN(m->n_fds * sizeof(int));
-		memcpy(CMSG_DATA(&control.align), m->fds, m->n_fds * sizeof(int));
-	}
-	return sendmsg(fd, &msg, MSG_NOSIGNAL);
-}
-
-static struct message packet(enum llm_packet_type type, uint64_t id)
-{
-	return (struct message){.head = {.type = (__u16)type,
-					 .hdr_len = sizeof(struct llm_packet),
-					 .request_id = id}};
-}
-
-static struct message hello(uint32_t max_requests, uint32_t ring_bytes)
-{
-	struct message m = packet(LLM_PACKET_HELLO, 0);
-	struct llm_hello h = {.abi = LLM_ABI,
-			      .max_requests = max_requests,
-			      .ring_bytes = ring_bytes,
-			      .name = "te\nst"};
-
-	m.head.len = sizeof(h);
-	memcpy(m.payload, &h, sizeof(h));
-	return m;
-}
-
-/* The next packet: its type, 0: none, -1: disconnected. */
-static int receive(int fd, struct message *m)
-{
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(3 * sizeof(int))];
-	} control;
-	struct iovec iov = {m, sizeof(m->head) + sizeof(m->payload)};
-	struct msghdr msg = {.msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = &control,
-			     .msg_controllen = sizeof(control)};
-	ssize_t n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
-
-	if (n < 0 && errno == EAGAIN)
-		return 0;
-	if (n <= 0)
-		return -1;
-	m->n_fds = c ? (unsigned)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int)) : 0;
-	if (c)
-		memcpy(m->fds, CMSG_DATA(c), m->n_fds * sizeof(int));
-	return m->head.type;
-}
-
-static int open_session(struct llm_welcome *w)
-{
-	int fd = dial();
-	struct message m = hello(4, 16384);
-
-	CHECK(send_message(fd, &m) > 0);
-	pump();
-	CHECK_EQ(receive(fd, &m), LLM_PACKET_WELCOME);
-	CHECK_EQ(m.n_fds, 2);
-	close(m.fds[0]);
-	close(m.fds[1]);
-	memcpy(w, m.payload, sizeof(*w));
-	return fd;
-}
-
-/* What came is REFUSED with this status and a sentence that has this part; then the end. */
-static void refused(int fd, int status, const char *part)
-{
-	struct llm_refused r;
-	struct message m;
-	int type;
-
-	pump();
-	do
-		type = receive(fd, &m);
-	while (type == LLM_PACKET_KICK);
-	CHECK_EQ(type, LLM_PACKET_REFUSED);
-	if (type == LLM_PACKET_REFUSED) {
-		memcpy(&r, m.payload, sizeof(r));
-		CHECK_EQ(r.status, status);
-		if (!strstr(r.message, part))
-			CHECK_STR(r.message, part);
-		CHECK_EQ(receive(fd, &m), -1);
-	}
-	close(fd);
-	pump();
-}
-
-static void nothing_is_left(void)
-{
-	pump();
-	outflow_flush(&t.d);
-	request_reap(&t.d);
-	CHECK_EQ(door_socket_n_connections(t.d.door), 0);
-	CHECK_EQ(t.d.n_sessions, 0);
-	CHECK_EQ(t.d.n_requests, 0);
-	CHECK(t.d.ended == NULL);
-}
-
-static unsigned n_open_fds(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
-}
+#include "tests/tiny_door.h"
 
 /* ---- the path ------------------------------------------------------------------------------ */
 
@@ -377,19 +223,6 @@ static void test_silence(void)
 
 /* ---- packets of a session ------------------------------------------------------------------ */
 
-static struct message submit(uint64_t id, uint32_t max_tokens)
-{
-	static const uint32_t ids[3] = {1, 2, 3};
-	struct message m = packet(LLM_PACKET_SUBMIT, id);
-	struct tiny_body b;
-
-	tiny_body_begin(&b)->max_tokens = max_tokens;
-	tiny_body_add(&b, LLM_TLV_IDS, ids, sizeof(ids));
-	m.head.len = (__u32)b.len;
-	memcpy(m.payload, b.bytes, b.len);
-	return m;
-}
-
 /* One broken rule in an open session. */
 static void breaks(const struct message *m, int status, const char *part)
 {
@@ -506,15 +339,6 @@ static void test_cancel(void)
 	nothing_is_left();
 }
 
-static int memfd_of(const void *data, size_t n, int seals)
-{
-	int fd = memfd_create("body", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-	CHECK_EQ(write(fd, data, n), n);
-	CHECK_EQ(fcntl(fd, F_ADD_SEALS, seals), 0);
-	return fd;
-}
-
 static const char *end_of(const struct message *m)
 {
 	static char message[LLM_MESSAGE_MAX];
@@ -587,6 +411,7 @@ static void test_memfds(void)
 	close(m.fds[0]);
 	m.n_fds = 0;
 	CHECK(strstr(end_of(&m), "the body has 0 bytes") != NULL);
+	wait_for_closer();
 	CHECK_EQ(n_open_fds(), before);
 }
 
