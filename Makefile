@@ -258,6 +258,8 @@ install: programs
 	$(Q)sed 's|@PREFIX@|$(PREFIX)|' packaging/systemd/llmd.service > $(unitdir)/llmd.service
 	$(Q)install -m 644 packaging/sysusers.d/devllm.conf $(usersdir)
 	$(Q)install -D -m 644 packaging/llmd.conf $(sharedir)/llmd.conf
+# Without DESTDIR this machine will run it, so its linker must know the library.
+	$(Q)if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
 
 uninstall:
 	$(say) REMOVE $(DESTDIR)$(PREFIX)

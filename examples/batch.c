@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * batch: many requests at once: several prompts, and for each of them n choices, which are n
- *requests with seeds in a row. Texts are collected by user_data and printed when all are done.
+ * requests with seeds in a row. Texts are collected by user_data and printed when all are done.
  *
  *	cc batch.c $(pkg-config --cflags --libs libllm) -o batch
  *	./batch [SOCKET]

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * cancel: starts two endless requests, ends one by its id after ten tokens and the other with all
- *that is left. A cancelled request still has its END; what it had made until then is kept.
+ * that is left. A cancelled request still has its END; what it had made until then is kept.
  *
  *	cc cancel.c $(pkg-config --cflags --libs libllm) -o cancel
  *	./cancel [SOCKET]

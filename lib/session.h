@@ -19,7 +19,7 @@
  *	HUNG_UP --the same--> BROKEN
  *
  * Names here start with llm_ because libllm.a shares its programs' name space; libllm.map hides
- *them.
+ * them.
  */
 #ifndef LLM_SESSION_H
 #define LLM_SESSION_H

@@ -236,7 +236,14 @@ static int finish(const struct run_options *o, struct answer *a, struct llm *s)
 	if (fflush(stdout))
 		return EXIT_FAILED;
 	print_closing(a, &info);
-	return was_interrupted ? EXIT_INTERRUPTED : EXIT_DONE;
+	if (was_interrupted)
+		return EXIT_INTERRUPTED;
+	if (a->end.reason == LLM_REASON_CANCELED) {
+		fprintf(stderr, "llm run: the answer is not complete: %s\n",
+			a->end.message[0] ? a->end.message : "it was canceled");
+		return EXIT_FAILED;
+	}
+	return EXIT_DONE;
 }
 
 static int run_request(struct llm *s, const struct run_options *o, const char *prompt, size_t len)
@@ -261,7 +268,10 @@ static int run_request(struct llm *s, const struct run_options *o, const char *p
 	r = llm_submit(s, &req, &id);
 	if (!r)
 		r = stream(s, id, o, &a);
-	if (r) {
+	if (r == -EPIPE) {
+		/* Whoever read us has enough. */
+		status = EXIT_FAILED;
+	} else if (r) {
 		fprintf(stderr, "llm run: %s\n", *llm_error(s) ? llm_error(s) : llm_strerror(r));
 		status = EXIT_FAILED;
 	} else {
@@ -304,9 +314,10 @@ static int open_session(const struct run_options *o, struct private_daemon *p, s
 		return EXIT_INTERRUPTED;
 	}
 	if (o->model) {
-		/* llmd has said on stderr why it ended. */
+		/* llmd has said on stderr why, if it could. */
 		close(p->fd);
-		private_wait(p);
+		fprintf(stderr, "llm run: llmd ended with status %d before it was ready\n",
+			private_wait(p));
 		return EXIT_FAILED;
 	}
 	fprintf(stderr, "llm run: %s\n", message[0] ? message : llm_strerror(r));

@@ -21,7 +21,7 @@
  *
  * Rules for all calls:
  *   - What fails returns -errno; llm_strerror() has a sentence for the code, llm_error() one for
- *the case at hand, with the numbers. Nothing prints, exits, or touches signals.
+ * the case at hand, with the numbers. Nothing prints, exits, or touches signals.
  *   - A session is not for two threads at once; several sessions are independent of each other.
  *   - After fork() the child may only llm_close() its parent's sessions; all else gives -EPERM.
  *   - Structures that a program fills start with their size and are made with an _INIT macro, so
