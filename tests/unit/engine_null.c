@@ -3,6 +3,7 @@
  * Proves that the null engine's tokens depend on ids and positions alone, whatever the chunks,
  * pages and batch, that a wrong page, a lost or repeated id and another's pages change them, that
  * it refuses what does not fit, and that a step can take time.
+ * Marks: san
  */
 #include <errno.h>
 #include <time.h>
@@ -136,6 +137,7 @@ static void check_sampling(void)
 	CHECK(n_other > 3);
 	for (uint32_t i = 0; i < 6; i++)
 		bans[i] = i + 3;
+	s.ids = &page; /* any id */
 	banning.banned = bans;
 	banning.n_banned = 6;
 	CHECK_EQ(step(e, &s, 1), 0);
