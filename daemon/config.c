@@ -171,6 +171,12 @@ static int check(const struct config *c, struct error *err)
 				 "the largest request could never be sent",
 				 (unsigned long long)c->limits.body_credit_bytes,
 				 c->limits.max_body_bytes);
+	if (c->limits.uid_body_bytes < c->limits.max_body_bytes)
+		return error_set(err, -EINVAL,
+				 "uid-body-bytes is %llu, below max-body-bytes %u: "
+				 "the largest request could never be sent",
+				 (unsigned long long)c->limits.uid_body_bytes,
+				 c->limits.max_body_bytes);
 	if (!c->model && strcmp(c->engine, "null"))
 		return error_set(err, -EINVAL, "no model: give -m MODEL.gguf, or --engine null");
 	return 0;

@@ -56,6 +56,7 @@ struct config_limits {
 	uint32_t uid_connections;   /* connections of one uid */
 	uint32_t uid_requests;	    /* sum of max_requests over the sessions of one uid */
 	uint64_t uid_ring_bytes;    /* memory of the rings of one uid */
+	uint64_t uid_body_bytes;    /* bodies without END of one uid */
 	uint32_t max_body_bytes;    /* of one request's body */
 	uint64_t body_credit_bytes; /* bodies without END, one session */
 	uint32_t hello_timeout_ms;  /* from connect to HELLO */

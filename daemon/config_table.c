@@ -69,6 +69,8 @@ static const struct config_option table[] = {
 	 "N", "requests in flight that the sessions of one user may ask for"},
 	{"limits", "uid-ring-bytes", 0, CONFIG_U64, LIMIT(uid_ring_bytes), 1 << 12,
 	 (uint64_t)1 << 40, NULL, "256M", "N", "memory of the rings of one user"},
+	{"limits", "uid-body-bytes", 0, CONFIG_U64, LIMIT(uid_body_bytes), 1 << 10,
+	 (uint64_t)1 << 40, NULL, "256M", "N", "bytes of the unfinished requests of one user"},
 	{"limits", "max-body-bytes", 0, CONFIG_U32, LIMIT(max_body_bytes), 1 << 10,
 	 LLM_MAX_BODY_BYTES, NULL, "16M", "N", "bytes of one request"},
 	{"limits", "body-credit-bytes", 0, CONFIG_U64, LIMIT(body_credit_bytes), 1 << 10,

@@ -373,6 +373,23 @@ static int check_submit(const struct connection *c, const struct packet *p, size
 	return 0;
 }
 
+/* What is wrong with him who asks, not with what he says: the request ends, the session lives. */
+static int check_tenant(const struct connection *c, size_t n_body, struct request_refusal *how)
+{
+	uint64_t numbers[2];
+	struct error err;
+	int rc = tenant_check_body(c->tenant, n_body, numbers, &err);
+
+	if (!rc)
+		return 0;
+	return request_refuse(how,
+			      &(struct request_refusal){.status = rc,
+							.err_field = LLM_FIELD_QUOTA,
+							.got = numbers[0],
+							.limit = numbers[1]},
+			      "%s", err.text);
+}
+
 static bool take_submit(struct connection *c, const struct incoming *in, size_t *n_read)
 {
 	const struct packet *p = &in->packet;
@@ -392,6 +409,8 @@ static bool take_submit(struct connection *c, const struct incoming *in, size_t 
 		return false;
 	}
 	c->session->last_number = (uint32_t)p->head.request_id;
+	if (!refused)
+		refused = check_tenant(c, body.len, &how);
 	if (!refused)
 		refused = body_read(&body, &how);
 	if (refused) {

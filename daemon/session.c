@@ -13,6 +13,7 @@
 #include "daemon/log.h"
 #include "daemon/outflow.h"
 #include "daemon/stats.h"
+#include "daemon/tenant.h"
 
 #define END_RECORD_BYTES ((uint32_t)(sizeof(struct llm_record) + sizeof(struct llm_end)))
 
@@ -185,6 +186,7 @@ void session_add_request(struct session *s, struct request *r)
 
 	append(&s->requests, &s->last_request, r);
 	s->body_bytes += r->body_bytes;
+	s->tenant->body_bytes += r->body_bytes;
 	if (s->n_requests++)
 		return;
 	s->busy_prev = NULL;
@@ -211,6 +213,7 @@ void session_remove_request(struct session *s, struct request *r)
 	r->is_unsent = false;
 	r->session = NULL;
 	s->body_bytes -= r->body_bytes;
+	s->tenant->body_bytes -= r->body_bytes;
 	if (--s->n_requests)
 		return;
 	if (s->busy_next)

@@ -33,6 +33,7 @@ static struct tenant_limits limits_of_uid(const struct config *c)
 		.max_connections = c->limits.uid_connections,
 		.max_requests = c->limits.uid_requests,
 		.max_ring_bytes = c->limits.uid_ring_bytes,
+		.max_body_bytes = c->limits.uid_body_bytes,
 	};
 }
 
@@ -293,6 +294,13 @@ void tenant_uncharge_session(struct tenant *n, const struct tenant_want *want)
 	n->n_sessions--;
 	n->n_granted -= want->max_requests;
 	n->ring_bytes -= want->ring_bytes;
+}
+
+int tenant_check_body(const struct tenant *n, uint64_t n_bytes, uint64_t numbers[2],
+		      struct error *err)
+{
+	return check(n, "bytes of requests without END",
+		     (uint64_t[3]){n->body_bytes, n_bytes, n->limits.max_body_bytes}, numbers, err);
 }
 
 /* Fills q's refusal; -EDQUOT. */

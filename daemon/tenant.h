@@ -11,8 +11,8 @@
  * quota. One who comes back after that gets the same secret, by which the sched knows his debt.
  *With no slot left newcomers share "default", its limits and its prefix cache.
  *
- * Limits of the present (connections, granted requests, ring bytes) are refused with -ENOBUFS
- * before anything is allocated; quotas over all time with -EDQUOT. Both say two numbers.
+ * Limits of the present (connections, granted requests, bytes of rings and bodies) are refused with
+ * -ENOBUFS before anything is allocated; quotas over all time with -EDQUOT. Both say two numbers.
  * The daemon's one thread.
  */
 #ifndef DEVLLM_TENANT_H
@@ -36,6 +36,7 @@ struct tenant_limits {
 	uint32_t max_connections;   /* sessions at once */
 	uint32_t max_requests;	    /* sum of max_requests over its sessions */
 	uint64_t max_ring_bytes;    /* of its rings */
+	uint64_t max_body_bytes;    /* of the bodies of its requests without END */
 	uint32_t max_prompt_tokens; /* ISL of one request */
 	uint32_t max_output_tokens; /* OSL of one request; unset max_tokens stops here */
 	uint64_t quota_requests;    /* requests ever */
@@ -57,6 +58,7 @@ struct tenant {
 	uint32_t n_sessions;
 	uint32_t n_granted; /* sum of max_requests of its sessions */
 	uint64_t ring_bytes;
+	uint64_t body_bytes; /* of requests without END, all sessions; the session counts them */
 	uint64_t reserved_tokens; /* prompt + max_tokens of its live requests */
 
 	/* ever */
@@ -108,6 +110,10 @@ struct tenant_want {
 int tenant_charge_session(struct tenant *t, const struct tenant_want *want, uint64_t numbers[2],
 			  struct error *err);
 void tenant_uncharge_session(struct tenant *t, const struct tenant_want *want);
+
+/* A body of n_bytes more: 0, or -ENOBUFS with both numbers and err. Charges nothing. */
+int tenant_check_body(const struct tenant *t, uint64_t n_bytes, uint64_t numbers[2],
+		      struct error *err);
 
 /*
  * A request whose prompt is n_prompt tokens. *max_tokens is what it may generate: LLM_UNSET comes

@@ -307,6 +307,43 @@ static void test_bad_packets(void)
 	nothing_is_left();
 }
 
+/* The bodies of all sessions of a user: the request that is too much ends, nobody is cut off. */
+static void test_body_cap(void)
+{
+	struct tenant *mine = tenant_get(t.d.tenants, getuid());
+	struct llm_welcome w[2];
+	struct message m = submit(0, 400);
+	int fds[2] = {open_session(&w[0]), open_session(&w[1])};
+	uint64_t len = m.head.len;
+
+	mine->limits.max_body_bytes = 3 * len;
+	for (uint32_t i = 0; i < 4; i++) {
+		m.head.request_id = w[i % 2].id_base | (i + 1);
+		send_message(fds[i % 2], &m);
+		pump();
+	}
+	CHECK_EQ(t.d.n_requests, 3);
+	CHECK_EQ(mine->body_bytes, 3 * len);
+	CHECK_EQ(t.d.ended->end.status, -ENOBUFS);
+	CHECK_EQ(t.d.ended->end.err_field, LLM_FIELD_QUOTA);
+	CHECK_EQ(t.d.ended->end.got, 4 * len);
+	CHECK_EQ(t.d.ended->end.limit, 3 * len);
+	CHECK(strstr(t.d.ended->end.message, "352 bytes of requests without END, at most 264"));
+	/* What has ended counts no more, whosever session it was. */
+	close(fds[0]);
+	pump();
+	CHECK_EQ(mine->body_bytes, len);
+	m.head.request_id = w[1].id_base | 9;
+	send_message(fds[1], &m);
+	pump();
+	CHECK_EQ(mine->body_bytes, 2 * len);
+	close(fds[1]);
+	nothing_is_left();
+	CHECK_EQ(mine->body_bytes, 0);
+	mine->limits.max_body_bytes = 0;
+	tenant_put(t.d.tenants, mine);
+}
+
 static void test_cancel(void)
 {
 	struct llm_welcome w;
@@ -662,6 +699,7 @@ static void run_all(enum loop_kind kind)
 	test_caps();
 	test_silence();
 	test_bad_packets();
+	test_body_cap();
 	test_cancel();
 	test_memfds();
 	test_flood();

@@ -22,7 +22,8 @@ static struct config_tenant named[2] = {
 };
 
 static struct config config = {
-	.limits = {.uid_connections = 2, .uid_requests = 10, .uid_ring_bytes = 1u << 20},
+	.limits = {.uid_connections = 2, .uid_requests = 10, .uid_ring_bytes = 1u << 20,
+		   .uid_body_bytes = 1000},
 	.tenants = named,
 	.n_tenants = 2,
 };
