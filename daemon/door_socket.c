@@ -135,6 +135,8 @@ static int serve_path(struct door_socket *door, const struct door_socket_args *a
 
 	if (rc)
 		return rc;
+	if (door->listener.warning.code)
+		log_warn(door->d->messages, "%s", door->listener.warning.text);
 	door->spare_fd = open_spare();
 	door->src = (struct loop_source){
 		.fd = door->listener.fd, .events = POLLIN, .ready = listener_ready};

@@ -18,28 +18,40 @@
 
 #define LOCK_TRIES 200 /* of 10 ms: the other one is starting up */
 
-static int lock_directory(const char *path, struct error *err)
+/*
+ * *fd holds the lock while daemons start at the same path, or is -1: somebody has held it for two
+ * seconds, and no daemon needs it for more than milliseconds. Whoever can read the directory can
+ * hold it, so that must not keep us from starting; *why says so then.
+ */
+static int lock_directory(const char *path, int *fd, struct error *why, struct error *err)
 {
 	char *copy = strdup(path);
 	const struct timespec pause = {.tv_nsec = 10000000};
-	int fd, rc = 0;
+	int rc = 0;
 
+	*fd = -1;
 	if (!copy)
 		return error_set(err, -ENOMEM, "%s: no memory", path);
-	fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	*fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	free(copy);
-	if (fd < 0)
+	if (*fd < 0)
 		return error_set(err, -errno, "%s: its directory: %s", path, strerror(errno));
 	for (int i = 0; i < LOCK_TRIES; i++) {
-		rc = flock(fd, LOCK_EX | LOCK_NB) ? -errno : 0;
+		rc = flock(*fd, LOCK_EX | LOCK_NB) ? -errno : 0;
 		if (rc != -EWOULDBLOCK)
 			break;
 		nanosleep(&pause, NULL);
 	}
 	if (!rc)
-		return fd;
-	close(fd);
-	return error_set(err, rc, "%s: its directory cannot be locked: %s", path, strerror(-rc));
+		return 0;
+	close(*fd);
+	*fd = -1;
+	if (rc != -EWOULDBLOCK)
+		return error_set(err, rc, "%s: its directory cannot be locked: %s", path,
+				 strerror(-rc));
+	/* Without a lock two daemons that start at once may both remove a stale socket. */
+	error_set(why, rc, "%s: somebody else keeps its directory locked; going on without", path);
+	return 0;
 }
 
 /* 0: the path is free now. */
@@ -104,9 +116,9 @@ int listener_open(struct listener *l, const char *path, mode_t mode, gid_t group
 		return error_set(err, -ENAMETOOLONG, "%s: %zu bytes, 1 to %zu expected", path, len,
 				 sizeof(addr.sun_path) - 1);
 	memcpy(addr.sun_path, path, len + 1);
-	lock = lock_directory(path, err);
-	if (lock < 0)
-		return lock;
+	rc = lock_directory(path, &lock, &l->warning, err);
+	if (rc)
+		return rc;
 	rc = claim(path, &addr, err);
 	if (rc)
 		goto unlock;
@@ -124,7 +136,8 @@ int listener_open(struct listener *l, const char *path, mode_t mode, gid_t group
 		*l = (struct listener){.fd = -1};
 	}
 unlock:
-	close(lock);
+	if (lock >= 0)
+		close(lock);
 	return rc;
 }
 

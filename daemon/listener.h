@@ -4,7 +4,8 @@
  *
  * At most one daemon per path: a live owner is found by connecting (and named by pid), a stale
  * socket is replaced. Between the look and the bind the directory is locked, so two daemons that
- * start at once do not take the path from each other. Nobody can connect before mode and group are
+ * start at once do not take the path from each other; but whoever may read the directory can hold
+ * that lock, so after two seconds it is done without. Nobody can connect before mode and group are
  * right.
  */
 #ifndef DEVLLM_LISTENER_H
@@ -19,6 +20,7 @@ struct listener {
 	char *path;
 	dev_t device; /* of the path as we made it */
 	ino_t inode;
+	struct error warning; /* of listener_open(): code 0: none */
 };
 
 /*
