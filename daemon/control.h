@@ -23,7 +23,8 @@
  *		 "max_tokens", "age_ms", "pages", "stalled", "preemptions"}]}
  *		state: "parsed", "waiting", "running", "ended"
  *	{"command":"metrics"}
- *		{"text": "..."}: Prometheus text
+ *		{"text": "..."}: Prometheus text, the counters of all tenants whoever asks: a
+ *		scrape takes no privilege; how much a tenant uses is told, never what
  *	{"command":"cancel", "id": "0x8000000100000001"}
  *		{"canceled": 1}
  *		An id is an integer or a string, decimal or 0x: ids have 64 bits, the socket's have
