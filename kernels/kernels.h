@@ -16,7 +16,7 @@
  *	   acc = fma(float(i32), dw*da, acc), then for types with mins acc = fma(m, dsum, acc);
  *	   float weights: acc = fma(w, x, acc), k ascending; threads split N or rows only
  *	2  format, precision and formula never depend on T
- *	3  activation scales per row and block of 32: d = max|x|/127 (f32), q = round-half-even of
+ *	3  activation scales per row and block of 32: d = max|x| * (1/127), q = round-half-even of
  *	   x * (1/d), clamped to +-127; a block of zeros, or one so small that 1/d is infinite, has
  *	   d = 0 and q = 0; a block with a non-finite x has d = NaN and q = 0
  *	4  attention always reads the rounded cache

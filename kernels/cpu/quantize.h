@@ -26,7 +26,7 @@ static inline void quantize_block(const float *x, const struct kernel_act *act, 
 
 		max = abs > max ? abs : max;
 	}
-	d = f32_of_bits(max) / 127;
+	d = f32_of_bits(max) * (1.0f / 127);
 	inverse = 1 / d;
 	if (max >= 0x7f800000)
 		d = NAN;

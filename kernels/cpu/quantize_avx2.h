@@ -64,7 +64,7 @@ INLINE void quantize_block_avx2(const float *x, const struct kernel_act *act, si
 	for (int i = 0; i < 4; i++)
 		v[i] = _mm256_loadu_ps(x + 8 * i);
 	max = max_bits_avx2(v);
-	d = f32_of_bits(max) / 127;
+	d = f32_of_bits(max) * (1.0f / 127);
 	inverse = 1 / d;
 	if (max < 0x7f800000 && !isinf(inverse)) {
 		round_block_avx2(v, inverse, act->q + at * KERNEL_BLOCK, act->sum + 2 * at);

@@ -21,6 +21,7 @@ line=$("$BUILD/llmeval" golden -m "$MODEL" "$SHARED/golden/smollm2-f32-shared.js
 echo "$line"
 check "golden, all steps" within steps 324 324 "$line"
 check "golden, top-1" within top1 0.955 1 "$line"
+check "golden, KL" within kl_top20 0 0.0026 "$line"
 
 # The same weights in f32: what is left is the difference of two implementations.
 line=$("$BUILD/llmeval" golden --f32 -m "$MODEL" "$SHARED/golden/smollm2-f32-shared.jsonl" --json)

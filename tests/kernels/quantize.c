@@ -28,7 +28,7 @@ static int n_wrong(const struct kernel_act *act, size_t n_blocks)
 
 		for (int i = 0; i < 32; i++)
 			max = fabsf(x[i]) > max ? fabsf(x[i]) : max;
-		d = max / 127;
+		d = max * (1.0f / 127);
 		wrong += act->d[b] != d;
 		for (int i = 0; i < 32; i++) {
 			double v = max > 0 ? nearbyint((double)(x[i] * (1 / d))) : 0;
@@ -111,11 +111,11 @@ int main(void)
 	check_ties();
 	check_edge(0, 0, 0);
 	check_edge(-0.0f, 0, 0);
-	check_edge(3.4028235e38f, 3.4028235e38f / 127, 127);
-	check_edge(-3.4028235e38f, 3.4028235e38f / 127, -127);
+	check_edge(3.4028235e38f, 3.4028235e38f * (1.0f / 127), 127);
+	check_edge(-3.4028235e38f, 3.4028235e38f * (1.0f / 127), -127);
 	check_edge(1e-45f, 0, 0); /* 1/d is infinite */
 	check_edge(3e-37f, 0, 0);
-	check_edge(4e-37f, 4e-37f / 127, 127); /* d is denormal, 1/d is not infinite */
+	check_edge(4e-37f, 4e-37f * (1.0f / 127), 127); /* d is denormal, 1/d is not infinite */
 	check_edge(INFINITY, NAN, 0);
 	check_edge(-INFINITY, NAN, 0);
 	check_edge(NAN, NAN, 0);
