@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -16,7 +18,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LOCK_TRIES 200 /* of 10 ms: the other one is starting up */
+#define TRIES 200 /* of 10 ms: the other one is starting up, or not yet all gone */
+
+static void pause_10_ms(void)
+{
+	nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+}
 
 /*
  * *fd holds the lock while daemons start at the same path, or is -1: somebody has held it for two
@@ -26,7 +33,6 @@
 static int lock_directory(const char *path, int *fd, struct error *why, struct error *err)
 {
 	char *copy = strdup(path);
-	const struct timespec pause = {.tv_nsec = 10000000};
 	int rc = 0;
 
 	*fd = -1;
@@ -36,11 +42,11 @@ static int lock_directory(const char *path, int *fd, struct error *why, struct e
 	free(copy);
 	if (*fd < 0)
 		return error_set(err, -errno, "%s: its directory: %s", path, strerror(errno));
-	for (int i = 0; i < LOCK_TRIES; i++) {
+	for (int i = 0; i < TRIES; i++) {
 		rc = flock(*fd, LOCK_EX | LOCK_NB) ? -errno : 0;
 		if (rc != -EWOULDBLOCK)
 			break;
-		nanosleep(&pause, NULL);
+		pause_10_ms();
 	}
 	if (!rc)
 		return 0;
@@ -54,8 +60,13 @@ static int lock_directory(const char *path, int *fd, struct error *why, struct e
 	return 0;
 }
 
-/* 0: the path is free now. */
-static int claim(const char *path, const struct sockaddr_un *addr, struct error *err)
+static bool is_dead(pid_t pid)
+{
+	return pid > 0 && kill(pid, 0) && errno == ESRCH;
+}
+
+/* 0: the path is free now. -EAGAIN: who served it is dead, but its socket is not yet gone. */
+static int try_claim(const char *path, const struct sockaddr_un *addr, struct error *err)
 {
 	struct ucred owner = {0};
 	socklen_t len = sizeof(owner);
@@ -78,12 +89,27 @@ static int claim(const char *path, const struct sockaddr_un *addr, struct error 
 		return unlink(path) ? error_set(err, -errno, "%s: stale, but cannot be removed: %s",
 						path, strerror(errno))
 				    : 0;
+	if (!rc && is_dead(owner.pid))
+		return error_set(err, -EAGAIN, "%s: the socket of pid %d outlives it", path,
+				 owner.pid);
 	if (!rc)
 		return error_set(err, -EADDRINUSE, "%s is served by the daemon with pid %d", path,
 				 owner.pid);
 	if (rc == -EAGAIN || rc == -EPROTOTYPE)
 		return error_set(err, -EADDRINUSE, "%s is served by another program", path);
 	return error_set(err, rc, "%s: who serves it: %s", path, strerror(-rc));
+}
+
+/* An io_uring gives the files of a killed process back a little after its end. */
+static int claim(const char *path, const struct sockaddr_un *addr, struct error *err)
+{
+	int rc = try_claim(path, addr, err);
+
+	for (int i = 0; rc == -EAGAIN && i < TRIES; i++) {
+		pause_10_ms();
+		rc = try_claim(path, addr, err);
+	}
+	return rc;
 }
 
 /* Bound for its owner alone, then opened to others, then listening. */

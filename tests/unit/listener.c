@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The socket's path: who holds the lock of its directory keeps no daemon from starting.
+ * The socket's path: neither who holds the lock of its directory nor what is left of a killed
+ * daemon keeps a new one from starting.
+ *
  * Marks: san
  */
 #include <errno.h>
@@ -9,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -58,6 +62,34 @@ static void test_locked(void)
 	close(pipe_fds[1]);
 }
 
+/* The socket of a dead process that something else (here: its child) keeps open for a while. */
+static void test_outlived(void)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	size_t len = strlen(path);
+	struct listener l;
+	int status;
+	pid_t pid;
+
+	CHECK(len < sizeof(addr.sun_path));
+	memcpy(addr.sun_path, path, len < sizeof(addr.sun_path) ? len : 0);
+	pid = fork();
+	if (!pid) {
+		int fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+
+		if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) || listen(fd, SOMAXCONN))
+			_exit(1);
+		if (!fork())
+			usleep(300000);
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	CHECK_EQ(status, 0);
+	CHECK_EQ(access(path, F_OK), 0);
+	CHECK_EQ(listener_open(&l, path, 0600, (gid_t)-1, &(struct error){0}), 0);
+	close(listener_close(&l));
+}
+
 int main(void)
 {
 	const char *dir = getenv("TMPDIR");
@@ -66,6 +98,7 @@ int main(void)
 	CHECK(mkdtemp(directory) != NULL);
 	snprintf(path, sizeof(path), "%s/llm.sock", directory);
 	test_locked();
+	test_outlived();
 	CHECK_EQ(rmdir(directory), 0);
 	return test_done();
 }
