@@ -181,6 +181,21 @@ static inline unsigned n_open_fds(void)
 	return n;
 }
 
+/* The same once it has stood for 50 ms: a door that went leaves threads that close what it had. */
+static inline unsigned n_settled_fds(void)
+{
+	unsigned n = n_open_fds(), now;
+
+	for (int still = 0; still < 50; still++) {
+		usleep(1000);
+		now = n_open_fds();
+		if (now != n)
+			still = 0;
+		n = now;
+	}
+	return n;
+}
+
 static inline struct message submit(uint64_t id, uint32_t max_tokens)
 {
 	static const uint32_t ids[3] = {1, 2, 3};

@@ -398,9 +398,10 @@ static void test_memfds(void)
 	struct message m, inline_one = submit(0, 4);
 	size_t n = inline_one.head.len;
 	struct llm_welcome w;
-	unsigned before = n_open_fds();
+	unsigned before;
 	int fd;
 
+	before = n_settled_fds();
 	m = packet(LLM_PACKET_SUBMIT, 0);
 	m.n_fds = 1;
 	m.fds[0] = memfd_of(inline_one.payload, n, all);
@@ -449,7 +450,7 @@ static void test_memfds(void)
 	m.n_fds = 0;
 	CHECK(strstr(end_of(&m), "the body has 0 bytes") != NULL);
 	wait_for_closer();
-	CHECK_EQ(n_open_fds(), before);
+	CHECK_EQ(n_settled_fds(), before);
 }
 
 /* ---- floods, ends -------------------------------------------------------------------------- */
